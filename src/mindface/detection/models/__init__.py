@@ -1,0 +1,1 @@
+"""RetinaFace and its backbones, in torch (the extra `train`)."""

@@ -1,0 +1,1 @@
+"""Recognition networks, in torch (the extra `train`)."""
