@@ -6,6 +6,14 @@ import sys
 
 import typer
 
+from mindface.cli.align import align
+from mindface.cli.convert import convert
+from mindface.cli.detect import detect
+from mindface.cli.doctor import doctor
+from mindface.cli.embed import embed
+from mindface.cli.export import export
+from mindface.cli.models import models
+from mindface.cli.verify import verify
 from mindface.errors import MindFaceError
 
 app = typer.Typer(
@@ -16,6 +24,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+for verb in (detect, align, embed, verify, models, export, convert, doctor):
+    app.command()(verb)
+
+
+@app.callback(invoke_without_command=True)
+def version(
+    show: bool = typer.Option(False, "--version", help="Print the version.", is_eager=True),
+) -> None:
+    """Face detection and recognition, from a photo to a calibrated answer."""
+    if show:
+        from mindface import __version__
+
+        print(__version__)
+        raise typer.Exit
 
 
 def main() -> None:

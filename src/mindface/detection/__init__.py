@@ -1,1 +1,1 @@
-""""""
+"""Finding faces: boxes and five landmarks."""

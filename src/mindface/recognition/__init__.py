@@ -1,1 +1,1 @@
-""""""
+"""Turning faces into embeddings, and comparing them."""

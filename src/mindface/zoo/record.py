@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -77,10 +78,22 @@ class Threshold(_Strict):
 
 
 class Calibration(_Strict):
-    """Measured thresholds, from the strictest rate to the loosest, and what they were measured on."""
+    """Thresholds by false-match rate.
+
+    Attributes:
+        name: of the calibration: what it was measured on.
+        thresholds: from the strictest rate to the loosest.
+    """
 
     name: str
     thresholds: tuple[Threshold, ...]
+
+    def at(self, false_match_rate: float) -> Threshold | None:
+        """The threshold measured at a false-match rate, or None where that was not measured."""
+        for threshold in self.thresholds:
+            if math.isclose(threshold.false_match_rate, false_match_rate):
+                return threshold
+        return None
 
 
 class ModelRecord(_Strict):

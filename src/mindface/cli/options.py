@@ -1,0 +1,122 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+from mindface.zoo import DEFAULT_DETECTOR, DEFAULT_RECOGNIZER
+
+if TYPE_CHECKING:
+    from mindface.analyzer import FaceAnalyzer
+    from mindface.detection.detector import Detector
+    from mindface.recognition.recognizer import Recognizer
+
+Paths = Annotated[list[Path], typer.Argument(help="Photos, or folders that are walked.")]
+Json = Annotated[bool, typer.Option("--json", help="Print only JSON on standard output.")]
+Strict = Annotated[bool, typer.Option("--strict", help="An unreadable photo is an error.")]
+Largest = Annotated[bool, typer.Option("--largest", help="Only the largest face of a photo.")]
+Score = Annotated[float, typer.Option("--score", min=0, max=1, help="Least confidence.")]
+
+SHARED = {
+    "detector": (
+        Annotated[str, typer.Option(metavar="NAME_OR_FILE", help="Detector.")],
+        DEFAULT_DETECTOR,
+    ),
+    "recognizer": (
+        Annotated[str, typer.Option(metavar="NAME_OR_FILE", help="Recogniser.")],
+        DEFAULT_RECOGNIZER,
+    ),
+    "record": (
+        Annotated[
+            list[Path] | None,
+            typer.Option(metavar="FILE", help="Record of a model file that has none beside it."),
+        ],
+        None,
+    ),
+    "licence_policy": (
+        Annotated[str, typer.Option(help="any, or permissive: refuse non-commercial weights.")],
+        "any",
+    ),
+    "engine": (Annotated[str, typer.Option(help="auto, onnxruntime or openvino.")], "auto"),
+    "device": (Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...: a demand.")], "cpu"),
+    "precision": (Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")], "auto"),
+    "threads": (
+        Annotated[int | None, typer.Option(min=1, help="Processor threads; default: all.")],
+        None,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """The models a command runs and how; arrives as the argument `models`."""
+
+    detector: str
+    recognizer: str
+    record: list[Path] | None
+    licence_policy: Any
+    engine: Any
+    device: str
+    precision: Any
+    threads: int | None
+
+    def open_detector(self, **options: Any) -> Detector:
+        """The detector, with options of its own."""
+        from mindface.detection.detector import Detector
+
+        return Detector(
+            self.detector, record=self._record("detection"), **options, **self._settings()
+        )
+
+    def open_recognizer(self) -> Recognizer:
+        """The recogniser."""
+        from mindface.recognition.recognizer import Recognizer
+
+        return Recognizer(self.recognizer, record=self._record("recognition"), **self._settings())
+
+    def open_analyzer(self) -> FaceAnalyzer:
+        """Detector and recogniser together."""
+        from mindface.analyzer import FaceAnalyzer
+
+        return FaceAnalyzer(self.open_detector(), self.open_recognizer())
+
+    def _settings(self) -> dict[str, Any]:
+        names = ("licence_policy", "engine", "device", "precision", "threads")
+        return {name: getattr(self, name) for name in names}
+
+    def _record(self, task: str) -> Path | None:
+        from mindface.zoo.record import read_record
+
+        matching = [path for path in self.record or [] if read_record(path).task == task]
+        return matching[0] if matching else None
+
+
+def runs_models(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds the options of every command that runs a model; they arrive as `models`."""
+
+    @wraps(command)
+    def wrapper(**arguments: Any) -> None:
+        models = ModelOptions(**{name: arguments.pop(name) for name in SHARED})
+        command(**arguments, models=models)
+
+    hints = get_type_hints(command, include_extras=True)
+    own = [
+        parameter.replace(annotation=hints[name])
+        for name, parameter in inspect.signature(command).parameters.items()
+        if name != "models"
+    ]
+    shared = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        for name, (kind, default) in SHARED.items()
+    ]
+    positional = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
+    wrapper.__signature__ = inspect.Signature([*positional, *shared])  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {p.name: p.annotation for p in [*positional, *shared]}
+    return wrapper

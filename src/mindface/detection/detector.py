@@ -1,0 +1,375 @@
+"""The detector: images in, boxes and landmarks out."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple, Unpack
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mindface import golden, zoo
+from mindface.detection.anchors import anchors, decode_boxes, decode_landmarks
+from mindface.engines import EngineOptions, EngineSettings, Session, Sessions
+from mindface.errors import ImageError
+from mindface.geometry import nms
+from mindface.imaging import Photo, Source, open_image
+from mindface.pipeline import batches_ahead
+from mindface.results import Array, Detections
+
+if TYPE_CHECKING:
+    from mindface.zoo.record import Preprocessing, RetinaFaceHead
+
+Image = NDArray[np.uint8]
+BUCKET = 64
+MAX_CANDIDATES = 5000
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What counts as a face.
+
+    Attributes:
+        score: least confidence, 0 to 1.
+        overlap: IoU above which the weaker of two boxes is dropped.
+        min_face: least shorter side of a box, in pixels of the image.
+        max_faces: keep this many at most, best scores first; None for all.
+    """
+
+    score: float = 0.5
+    overlap: float = 0.4
+    min_face: float = 0
+    max_faces: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("score", self.score), ("overlap", self.overlap)):
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name} threshold must lie in 0..1, not {value}")
+        if self.max_faces is not None and self.max_faces < 1:
+            raise ValueError(f"max_faces must be at least 1, not {self.max_faces}")
+
+
+class Detector:
+    """A RetinaFace that finds faces in photos of any size.
+
+    Every photo is scaled until its long side is `input_size` times each of `scales`; what the
+    scales find is merged. The first scale finds the small faces, the second the faces that fill
+    the picture (larger than the largest anchor), for 6% more time.
+
+    Args:
+        model: a name of the catalogue or an ONNX file.
+        record: the record of an ONNX file that the catalogue does not know.
+        licence_policy: "permissive" refuses weights that forbid commercial use.
+        input_size: long side of the network's input at scale 1, in pixels.
+        scales: relative sizes at which each photo is looked at.
+        score_threshold: least confidence, 0 to 1.
+        nms_threshold: IoU above which the weaker of two boxes is dropped.
+        min_face: least shorter side of a box, in pixels of the photo.
+        max_faces: keep this many at most, best first; None for all.
+        **settings: engine, device, precision, threads; see `mindface.engines.EngineOptions`.
+
+    Raises:
+        ModelError: the model is unknown, damaged or no detector.
+        EngineError: engine, device or precision cannot be had.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] = zoo.DEFAULT_DETECTOR,
+        *,
+        record: str | os.PathLike[str] | None = None,
+        licence_policy: zoo.LicencePolicy = "any",
+        input_size: int = 640,
+        scales: Sequence[float] = (1.0, 0.25),
+        score_threshold: float = 0.5,
+        nms_threshold: float = 0.4,
+        min_face: float = 0,
+        max_faces: int | None = None,
+        **settings: Unpack[EngineSettings],
+    ) -> None:
+        if input_size < 32:
+            raise ValueError(f"input_size must be at least 32 pixels, not {input_size}")
+        if not scales or min(scales) <= 0:
+            raise ValueError(f"scales must be positive numbers, not {tuple(scales)}")
+        self.model = zoo.resolve(
+            model, task="detection", record=record, licence_policy=licence_policy
+        )
+        self.options = EngineOptions(**settings)
+        self.input_size = input_size
+        self.scales = tuple(scales)
+        self.thresholds = Thresholds(score_threshold, nms_threshold, min_face, max_faces)
+
+    @property
+    def record(self) -> zoo.ModelRecord:
+        """The record of the weights in use."""
+        return self.model.record
+
+    @property
+    def long_side(self) -> int:
+        """The long side that a photo needs so that no scale has to enlarge it, in pixels."""
+        return round(self.input_size * max(self.scales))
+
+    def detect(self, source: Source) -> Detections:
+        """Finds the faces of one photo.
+
+        Args:
+            source: a path, bytes, a file object, a PIL image or an RGB uint8 array.
+
+        Returns:
+            The faces, best score first; empty where there is none.
+
+        Raises:
+            ImageError: the photo cannot be read.
+        """
+        return self.detect_opened([self.open(source)])[0]
+
+    def detect_batch(self, sources: Iterable[Source]) -> list[Detections]:
+        """Finds the faces of many photos, all held in memory; see `stream` for any number.
+
+        Returns:
+            The results of `detect`, in input order.
+
+        Raises:
+            ImageError: a photo cannot be read.
+        """
+        return self.detect_opened([self.open(source) for source in sources])
+
+    def stream(
+        self, sources: Iterable[Source], *, batch_size: int = 32
+    ) -> Iterator[Detections | ImageError]:
+        """Finds the faces of any number of photos, decoding ahead.
+
+        Args:
+            sources: photos; taken as they are needed.
+            batch_size: how many photos are worked on together.
+
+        Yields:
+            For each photo, in input order, its faces or why it cannot be read.
+        """
+        for item in self.stream_opened(sources, batch_size=batch_size):
+            yield item if isinstance(item, ImageError) else item[1]
+
+    def stream_opened(
+        self, sources: Iterable[Source], *, batch_size: int = 32
+    ) -> Iterator[tuple[Opened, Detections] | ImageError]:
+        """As `stream`, with the pixels that the faces were found in, to cut them out."""
+        for batch in self.open_ahead(sources, batch_size):
+            readable = [item for item in batch if not isinstance(item, ImageError)]
+            found = iter(zip(readable, self.detect_opened(readable), strict=True))
+            yield from (item if isinstance(item, ImageError) else next(found) for item in batch)
+
+    def open(self, source: Source) -> Opened:
+        """Opens and decodes a photo, hardly larger than the network's input needs.
+
+        Raises:
+            ImageError: the photo cannot be read.
+        """
+        photo = open_image(source)
+        pixels = photo.read(self.long_side)
+        ratio = self.long_side / max(pixels.shape[:2])
+        if ratio < 0.5:
+            size = [max(1, round(side * ratio)) for side in pixels.shape[1::-1]]
+            pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+        return Opened(photo, pixels)
+
+    def open_ahead(
+        self, sources: Iterable[Source], batch_size: int
+    ) -> Iterator[list[Opened | ImageError]]:
+        """Batches of opened photos, decoded while the batch before is worked on."""
+
+        def try_open(source: Source) -> Opened | ImageError:
+            try:
+                return self.open(source)
+            except ImageError as error:
+                return error
+
+        return batches_ahead(try_open, sources, batch_size, self.options.thread_count)
+
+    def detect_opened(self, images: Sequence[Opened]) -> list[Detections]:
+        """Finds the faces of photos that are decoded already, grouped by shape.
+
+        Returns:
+            For each photo its faces, in pixels of the photo at full size.
+        """
+        groups = self._groups([image.pixels.shape[:2] for image in images])
+        found = self._sessions.map(
+            lambda session, group: self._detect_group(session, [images[i] for i in group]), groups
+        )
+        results = {
+            index: faces
+            for group, group_faces in zip(groups, found, strict=True)
+            for index, faces in zip(group, group_faces, strict=True)
+        }
+        return [results[index] for index in range(len(images))]
+
+    @cached_property
+    def _sessions(self) -> Sessions:
+        return Sessions(self.model, self.options, self._probe)
+
+    def _probe(self) -> Array:
+        """A real input, by which precision "auto" is judged."""
+        images = [np.ascontiguousarray(portrait.image[:512]) for portrait in golden.portraits()]
+        sizes = [input_shape(image.shape[:2], 512, 1.0) for image in images]
+        return to_input(images, sizes, self.record.preprocessing)
+
+    def _groups(self, shapes: list[tuple[int, int]]) -> list[list[int]]:
+        """Indices of images whose inputs have one shape, in groups fit for one run."""
+        most = 1 if self.options.device == "cpu" else 32
+        by_shape: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for index, shape in enumerate(shapes):
+            by_shape[input_shape(shape, self.input_size, self.scales[0])[1]].append(index)
+        return [
+            indices[start : start + most]
+            for indices in by_shape.values()
+            for start in range(0, len(indices), most)
+        ]
+
+    def _detect_group(self, session: Session, images: Sequence[Opened]) -> list[Detections]:
+        assert self.record.detection is not None  # zoo.resolve made sure of the task
+        found: list[list[Candidates]] = [[] for _ in images]
+        for scale in self.scales:
+            sizes = [input_shape(x.pixels.shape[:2], self.input_size, scale) for x in images]
+            batch = to_input([x.pixels for x in images], sizes, self.record.preprocessing)
+            outputs = session.run(batch)
+            for row, (image, (size, _)) in enumerate(zip(images, sizes, strict=True)):
+                ratio = np.array(
+                    [image.photo.width / size[1], image.photo.height / size[0]], np.float32
+                )
+                candidates = decode(
+                    [output[row] for output in outputs],
+                    batch.shape[2:],
+                    self.record.detection,
+                    self.thresholds.score,
+                )
+                found[row].append(candidates.scaled(ratio))
+        return [
+            merge(parts, self.thresholds).on(image.photo)
+            for parts, image in zip(found, images, strict=True)
+        ]
+
+
+class Opened(NamedTuple):
+    """A photo and its pixels `(h, w, 3)` RGB uint8, at full size or reduced."""
+
+    photo: Photo
+    pixels: Image
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Boxes `(N, 4)`, scores `(N,)` and landmarks `(N, 5, 2)` before they belong to a photo."""
+
+    boxes: Array
+    scores: Array
+    landmarks: Array
+
+    def scaled(self, ratio: Array) -> Candidates:
+        """The same with x and y multiplied by `ratio` `(2,)`."""
+        return Candidates(self.boxes * np.tile(ratio, 2), self.scores, self.landmarks * ratio)
+
+    def select(self, indices: NDArray[np.intp]) -> Candidates:
+        """The candidates at `indices`, in that order."""
+        return Candidates(self.boxes[indices], self.scores[indices], self.landmarks[indices])
+
+    def on(self, photo: Photo) -> Detections:
+        """The candidates as the faces of a photo."""
+        return Detections(
+            self.boxes, self.scores, self.landmarks, photo.width, photo.height, photo.path
+        )
+
+
+def input_shape(
+    shape: tuple[int, int], input_size: int, scale: float
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """How large an image is shown to the network.
+
+    Args:
+        shape: (height, width) of the image.
+        input_size: long side at scale 1, in pixels.
+        scale: of this look.
+
+    Returns:
+        (height, width) the image is scaled to, and (height, width) of the input it stands in,
+        rounded up to a few shapes so that engines prepare each once.
+    """
+    ratio = input_size * scale / max(shape)
+    height, width = (max(1, round(side * ratio)) for side in shape)
+    bucket = BUCKET if max(height, width) > 4 * BUCKET else 4 * BUCKET
+    return (height, width), (-(-height // bucket) * bucket, -(-width // bucket) * bucket)
+
+
+def to_input(
+    images: Sequence[Image],
+    sizes: Sequence[tuple[tuple[int, int], tuple[int, int]]],
+    preprocessing: Preprocessing,
+) -> Array:
+    """Scales images into the upper left corner of a normalised batch `(B, 3, H, W)` float32.
+
+    What the images leave free is the mean colour, zero after normalisation.
+    """
+    (height, width) = sizes[0][1]
+    mean = np.array(preprocessing.mean)
+    rgb_mean = mean if preprocessing.color == "rgb" else mean[::-1]
+    canvases = []
+    for image, ((rows, columns), _) in zip(images, sizes, strict=True):
+        shrinks = image.shape[0] > 2 * rows
+        scaled = cv2.resize(
+            image, (columns, rows), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        )
+        canvases.append(
+            cv2.copyMakeBorder(
+                scaled, 0, height - rows, 0, width - columns, cv2.BORDER_CONSTANT, value=rgb_mean
+            )
+        )
+    batch = cv2.dnn.blobFromImages(
+        canvases, mean=mean, swapRB=preprocessing.color == "bgr", ddepth=cv2.CV_32F
+    )
+    if set(preprocessing.std) != {1.0}:
+        batch /= np.array(preprocessing.std, np.float32)[:, None, None]
+    return np.asarray(batch, np.float32)
+
+
+def decode(
+    outputs: list[Array],
+    shape: tuple[int, ...],
+    head: RetinaFaceHead,
+    threshold: float,
+) -> Candidates:
+    """The candidates above `threshold` in the outputs of one image.
+
+    Args:
+        outputs: encoded boxes `(A, 4)`, probabilities `(A, 2)` and encoded landmarks `(A, 10)`,
+            in the head's order.
+        shape: (height, width) of the input.
+        head: the model's head.
+        threshold: least confidence.
+
+    Returns:
+        Candidates in pixels of the input, at most `MAX_CANDIDATES`, best first.
+    """
+    by_name = dict(zip(head.outputs, outputs, strict=True))
+    scores = by_name["scores"][:, 1]
+    keep = np.flatnonzero(scores >= threshold)
+    keep = keep[np.argsort(-scores[keep], kind="stable")][:MAX_CANDIDATES]
+    grid = anchors(shape[0], shape[1], head.strides, head.min_sizes)[keep]
+    return Candidates(
+        decode_boxes(by_name["boxes"][keep], grid, head.variances),
+        scores[keep],
+        decode_landmarks(by_name["landmarks"][keep], grid, head.variances),
+    )
+
+
+def merge(parts: Sequence[Candidates], thresholds: Thresholds) -> Candidates:
+    """Joins what several scales found: suppression over all, then the limits on size and count."""
+    boxes = np.concatenate([part.boxes for part in parts])
+    scores = np.concatenate([part.scores for part in parts])
+    landmarks = np.concatenate([part.landmarks for part in parts])
+    kept = nms(boxes, scores, thresholds.overlap)
+    sides = (boxes[kept, 2:] - boxes[kept, :2]).min(1)
+    kept = kept[sides >= thresholds.min_face][: thresholds.max_faces]
+    return Candidates(boxes, scores, landmarks).select(kept)

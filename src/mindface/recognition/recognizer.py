@@ -1,0 +1,149 @@
+"""The recogniser: aligned faces in, embeddings out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, Unpack
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mindface import golden, zoo
+from mindface.engines import EngineOptions, EngineSettings, Session, Sessions
+from mindface.geometry import TEMPLATES, align
+from mindface.results import Array
+
+Image = NDArray[np.uint8]
+
+
+class Recognizer:
+    """A network that maps an aligned face to a point on the unit sphere.
+
+    Args:
+        model: a name of the catalogue or an ONNX file.
+        record: the record of an ONNX file that the catalogue does not know.
+        licence_policy: "permissive" refuses weights that forbid commercial use.
+        **settings: engine, device, precision, threads; see `mindface.engines.EngineOptions`.
+
+    Raises:
+        ModelError: the model is unknown, damaged or no recogniser.
+        EngineError: engine, device or precision cannot be had.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] = zoo.DEFAULT_RECOGNIZER,
+        *,
+        record: str | os.PathLike[str] | None = None,
+        licence_policy: zoo.LicencePolicy = "any",
+        **settings: Unpack[EngineSettings],
+    ) -> None:
+        self.model = zoo.resolve(
+            model, task="recognition", record=record, licence_policy=licence_policy
+        )
+        self.options = EngineOptions(**settings)
+
+    @property
+    def record(self) -> zoo.ModelRecord:
+        """The record of the weights in use."""
+        return self.model.record
+
+    @property
+    def template(self) -> str:
+        """The alignment template of the crops, a name of `mindface.geometry.TEMPLATES`."""
+        assert self.record.recognition is not None  # zoo.resolve made sure of the task
+        return self.record.recognition.template
+
+    @property
+    def embedding_size(self) -> int:
+        """The number D of values in an embedding."""
+        assert self.record.recognition is not None
+        return self.record.recognition.size
+
+    @property
+    def crop_size(self) -> tuple[int, int]:
+        """(height, width) of the crops, in pixels."""
+        return TEMPLATES[self.template][0]
+
+    def embed(
+        self, images: Image | Sequence[Image], landmarks: NDArray[Any] | None = None
+    ) -> Array:
+        """Embeds faces.
+
+        Args:
+            images: aligned crops `(N, H, W, 3)` RGB uint8, as an array or a sequence; or, with
+                `landmarks`, images of any size.
+            landmarks: `(N, 5, 2)`, one face in each image, in pixels of it.
+
+        Returns:
+            `(N, D)` float32 of unit length; `(0, D)` for none.
+
+        Raises:
+            ValueError: a crop is not of `crop_size`, or not uint8.
+            AlignmentError: landmarks that no face can have.
+        """
+        crops = list(images)
+        if landmarks is not None:
+            pairs = zip(crops, landmarks, strict=True)
+            crops = [align(image, points, self.template) for image, points in pairs]
+        self._check(crops)
+        if not crops:
+            return np.zeros((0, self.embedding_size), np.float32)
+        ends = np.cumsum([0, *batch_sizes(len(crops))])
+        parts = [crops[start:stop] for start, stop in pairwise(ends)]
+        return np.concatenate(list(self._sessions.map(self._run, parts)))
+
+    def _check(self, crops: Sequence[Image]) -> None:
+        wanted = (*self.crop_size, 3)
+        for index, crop in enumerate(crops):
+            if crop.shape != wanted or crop.dtype != np.uint8:
+                raise ValueError(
+                    f"crop {index} is {crop.dtype} {crop.shape}, but {self.record.name} takes "
+                    f"aligned uint8 {wanted}: give landmarks, or use FaceAnalyzer for photos"
+                )
+
+    def _run(self, session: Session, crops: Sequence[Image]) -> Array:
+        vectors = session.run(self._to_input(crops))[0]
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return np.asarray(vectors / np.maximum(lengths, 1e-12), np.float32)
+
+    def _to_input(self, crops: Sequence[Image] | Image) -> Array:
+        facts = self.record.preprocessing
+        batch = cv2.dnn.blobFromImages(
+            list(crops), mean=facts.mean, swapRB=facts.color == "bgr", ddepth=cv2.CV_32F
+        )
+        return np.asarray(batch, np.float32) / np.array(facts.std, np.float32)[:, None, None]
+
+    @cached_property
+    def _sessions(self) -> Sessions:
+        return Sessions(
+            self.model, self.options, lambda: self._to_input(golden.crops(self.template))
+        )
+
+
+def batch_sizes(count: int, most: int = 8) -> list[int]:
+    """Splits `count` into full batches and powers of two, so that engines see few sizes."""
+    sizes = [most] * (count // most)
+    rest = count % most
+    return sizes + [1 << bit for bit in reversed(range(most.bit_length())) if rest >> bit & 1]
+
+
+def similarity_matrix(a: NDArray[Any], b: NDArray[Any]) -> Array:
+    """Cosine similarities `(N, M)` of embeddings `(N, D)` and `(M, D)`, -1 to 1.
+
+    Raises:
+        ValueError: the two do not have the same D.
+    """
+    first, second = (np.atleast_2d(np.asarray(x, np.float32)) for x in (a, b))
+    if first.shape[1] != second.shape[1]:
+        raise ValueError(
+            f"embeddings of {first.shape[1]} and {second.shape[1]} values cannot be compared: "
+            f"they come from different models"
+        )
+    first = first / np.maximum(np.linalg.norm(first, axis=1, keepdims=True), 1e-12)
+    second = second / np.maximum(np.linalg.norm(second, axis=1, keepdims=True), 1e-12)
+    return np.clip(first @ second.T, -1, 1)
