@@ -166,11 +166,11 @@ def _compare(
         expected = _run(network, sample)
         exported = session.run(None, {INPUT: sample.numpy()})
         for name, ours, theirs in zip(names, expected, exported, strict=True):
-            error = np.abs(ours - theirs).max() / np.abs(ours).max()
-            if not error <= TOLERANCE:
+            difference, limit = np.abs(ours - theirs).max(), TOLERANCE * np.abs(ours).max()
+            if not difference <= limit:
                 raise WeightsError(
-                    f"the exported {name} differ from the network's by {error:.1e} of the largest "
-                    f"(limit {TOLERANCE:.0e}) on input {tuple(sample.shape)}: nothing was written"
+                    f"the exported {name} differ from the network's by {difference:.1e} (limit "
+                    f"{limit:.1e}) on input {tuple(sample.shape)}: nothing was written"
                 )
     return expected
 

@@ -7,6 +7,7 @@ convention below.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -104,11 +105,12 @@ def create_model(
     """
     constructor = _constructor(name)
     try:
-        # Without weights a network is initialised; with them it is a skeleton that they fill.
-        with torch.device("meta") if weights is not None else contextlib.nullcontext():
-            network = constructor(**overrides)
+        inspect.signature(constructor).bind(**overrides)
     except TypeError as error:
         raise UnknownModelError(f"{name}: {error}") from error
+    # Without weights a network is initialised; with them it is a skeleton that they fill.
+    with torch.device("meta") if weights is not None else contextlib.nullcontext():
+        network = constructor(**overrides)
     network.architecture = name  # type: ignore[assignment]
     if weights is not None:
         from mindface.weights import load_weights

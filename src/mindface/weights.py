@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from mindface.errors import WeightsError
 from mindface.formats import read_weights, write_weights
 from mindface.models import MODELS, create_model
 from mindface.names import Arrays, parameters, to_mindface, to_ours, to_pytorch, without_extras
+
+Shapes = dict[str, tuple[int, ...]]
 
 SHOWN = 3
 
@@ -33,7 +36,21 @@ def load_weights(network: nn.Module, path: str | os.PathLike[str]) -> None:
         WeightsError: the file cannot be read, or parameters are missing, unexpected or of another
             shape; the message names the first of each.
     """
-    arrays = fit(network, read_weights(path), path)
+    load_arrays(network, read_weights(path), path)
+
+
+def load_arrays(network: nn.Module, arrays: Arrays, source: str | os.PathLike[str]) -> None:
+    """Fills a network from arrays under any names that `load_weights` knows.
+
+    Args:
+        network: may be on the meta device; its parameters then come to life on the CPU.
+        arrays: parameters by name.
+        source: where they come from, for the error message.
+
+    Raises:
+        WeightsError: they do not fit.
+    """
+    arrays = fit(network, arrays, source)
     tensors = {
         name: torch.tensor(arrays[name], dtype=tensor.dtype)
         for name, tensor in parameters(network).items()
@@ -91,7 +108,7 @@ def fit(
     Raises:
         WeightsError: they do not fit.
     """
-    expected = {name: tuple(tensor.shape) for name, tensor in parameters(network).items()}
+    expected = _shapes(network)
     found = without_extras(to_ours(arrays), expected)
     faults = _faults(expected, found)
     if faults:
@@ -105,14 +122,22 @@ def fit(
 def identify(arrays: Arrays) -> str | None:
     """Names the one network whose parameters these are, or None."""
     ours = to_ours(arrays)
-    fitting = []
-    for name in MODELS:
-        with torch.device("meta"):
-            network = create_model(name)
-        expected = {key: tuple(tensor.shape) for key, tensor in parameters(network).items()}
-        if not _faults(expected, without_extras(ours, expected)):
-            fitting.append(name)
+    fitting = [
+        name
+        for name in MODELS
+        if not _faults(_default_shapes(name), without_extras(ours, _default_shapes(name)))
+    ]
     return fitting[0] if len(fitting) == 1 else None
+
+
+@cache
+def _default_shapes(name: str) -> Shapes:
+    with torch.device("meta"):
+        return _shapes(create_model(name))
+
+
+def _shapes(network: nn.Module) -> Shapes:
+    return {name: tuple(tensor.shape) for name, tensor in parameters(network).items()}
 
 
 def _identified(arrays: Arrays, path: str | os.PathLike[str]) -> str:
@@ -125,7 +150,7 @@ def _identified(arrays: Arrays, path: str | os.PathLike[str]) -> str:
     return name
 
 
-def _faults(expected: dict[str, tuple[int, ...]], found: Arrays) -> list[str]:
+def _faults(expected: Shapes, found: Arrays) -> list[str]:
     missing = [name for name in expected if name not in found]
     unexpected = [name for name in found if name not in expected]
     reshaped = [

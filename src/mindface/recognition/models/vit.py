@@ -117,15 +117,19 @@ class Attention(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
+        self.width = width
+        self.scale = (width // HEADS) ** -0.5
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps tokens `(B, 144, width)` to the same shape."""
-        heads = self.qkv(x).unflatten(-1, (3, HEADS, -1)).permute(2, 0, 3, 1, 4)
-        query, key, value = heads.unbind(0)
-        mixed = F.scaled_dot_product_attention(query, key, value)
-        out: Tensor = self.proj(mixed.transpose(1, 2).flatten(2))
+        query, key, value = (
+            part.reshape(-1, PATCHES, HEADS, self.width // HEADS).transpose(1, 2)
+            for part in self.qkv(x).split(self.width, dim=-1)
+        )
+        mixed = F.scaled_dot_product_attention(query, key, value, scale=self.scale)
+        out: Tensor = self.proj(mixed.transpose(1, 2).reshape(-1, PATCHES, self.width))
         return out
 
 
