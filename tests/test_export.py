@@ -1,6 +1,8 @@
 """`mindface export`: the ONNX file, its record, and when neither is written."""
 
 import hashlib
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -166,6 +168,25 @@ def test_what_cannot_be_exported_is_refused(
 )
 def test_licences_fall_into_classes(licence: str, expected: str) -> None:
     assert mindface.export._licence_class(licence) == expected
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["export", "arcface_r50", "--weights", "w.pth", "--output", "x.onnx"],
+        ["convert", "w.pth", "w.ckpt"],
+    ],
+)
+def test_without_torch_the_commands_name_the_extra(arguments: list[str]) -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from mindface.cli.main import main\n"
+        f"sys.argv = ['mindface', *{arguments}]; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 7, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "pip install 'mindface[train]'" in done.stderr
 
 
 def test_the_command_exports_a_weight_file(

@@ -78,6 +78,19 @@ def test_names_go_to_every_project_and_back(name: str) -> None:
         assert list(to_ours(renamed)) == list(shapes)
 
 
+@pytest.mark.parametrize(
+    ("name", "theirs"),
+    [
+        ("arcface_r50", ["layer3.13.prelu.weight", "layer1.0.downsample.1.running_var", "fc.bias"]),
+        ("arcface_mobilefacenet", ["layers.3.layers.0.layers.1.layers.2.weight"]),
+        ("arcface_vit_t", ["pos_embed", "blocks.11.mlp.fc2.bias", "feature.3.running_mean"]),
+    ],
+)
+def test_the_recognisers_names_are_those_of_arcface_torch(name: str, theirs: list[str]) -> None:
+    with torch.device("meta"):
+        assert set(theirs) <= set(create_model(name).state_dict())
+
+
 def test_keys_and_queries_change_places_between_mindface_and_us() -> None:
     array = np.arange(6)
     mindface = {"blocks.0.layer1.0.cell.1.qkv.weight": array}

@@ -8,10 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import nn
 
-from mindface.errors import WeightsError
+from mindface.errors import MissingExtraError, WeightsError
+
+try:
+    import torch
+    from torch import nn
+except ImportError as error:
+    raise MissingExtraError("loading weights into networks", "train") from error
+
 from mindface.formats import read_weights, write_weights
 from mindface.models import MODELS, create_model
 from mindface.names import Arrays, parameters, to_mindface, to_ours, to_pytorch, without_extras
