@@ -1,1 +1,107 @@
-"""Weight and data files of other projects, read and written without their frameworks."""
+"""Weight files of other projects, read and written without their frameworks.
+
+`read_weights` and `write_weights` are the doors; a file's content, not its name, says what it is.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mindface.errors import WeightsError
+from mindface.formats import mindspore, pytorch, safetensors
+
+ZIP, PICKLE, TAR = b"PK\x03\x04", b"\x80", b"ustar"
+SUFFIXES = (".ckpt", ".safetensors", ".pth", ".pt")
+
+
+def read_weights(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
+    """Reads weights by name from MindSpore `.ckpt`, `.safetensors`, or PyTorch `.pth` / `.tar`.
+
+    Args:
+        path: the file; its content decides its format.
+
+    Returns:
+        Name -> array, names without a leading `module.`, bfloat16 as float32.
+
+    Raises:
+        WeightsError: the file cannot be read, is damaged, is encrypted, or would run code.
+        MissingExtraError: a PyTorch file, and torch is not installed.
+    """
+    path = Path(path)
+    content = mapped(path)
+    head = bytes(content[:4])
+    if head == ZIP or head[:1] == PICKLE or bytes(content[257:262]) == TAR:
+        arrays = pytorch.read(path)
+    elif safetensors.looks_like(content):
+        arrays = safetensors.read(path, content)
+    elif path.suffix == ".onnx":
+        raise WeightsError(f"{path}: an ONNX graph, not weights to put into a network")
+    else:
+        arrays = mindspore.read(path, content)
+    arrays = {name.removeprefix("module."): np.array(value) for name, value in arrays.items()}
+    if not arrays:
+        raise WeightsError(f"{path}: holds no weights")
+    return arrays
+
+
+def write_weights(path: str | os.PathLike[str], arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Writes weights whole or not at all, in the format that the suffix names.
+
+    Args:
+        path: ends in .ckpt, .safetensors, .pth or .pt.
+        arrays: name -> array.
+
+    Raises:
+        WeightsError: the suffix is unknown, a type cannot be written, or the file cannot.
+        MissingExtraError: a PyTorch file, and torch is not installed.
+    """
+    path = Path(path)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        if path.suffix == ".ckpt":
+            _write(partial, mindspore.write(arrays))
+        elif path.suffix == ".safetensors":
+            _write(partial, safetensors.write(arrays))
+        elif path.suffix in (".pth", ".pt"):
+            pytorch.write(partial, arrays)
+        else:
+            raise WeightsError(f"{path}: give one of {', '.join(SUFFIXES)} as the suffix")
+        partial.replace(path)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be written: {error.strerror}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def mapped(path: Path) -> memoryview:
+    """The content of a regular file, mapped into memory and read only where it is looked at.
+
+    Raises:
+        WeightsError: no such file, not a file, unreadable, or empty.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read: {error.strerror}") from error
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise WeightsError(f"{path}: not a file")
+        if not os.fstat(descriptor).st_size:
+            raise WeightsError(f"{path}: the file is empty")
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+def _write(path: Path, pieces: Iterable[bytes]) -> None:
+    with path.open("wb") as file:
+        for piece in pieces:
+            file.write(piece)
+        file.flush()
+        os.fsync(file.fileno())
