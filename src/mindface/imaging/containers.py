@@ -296,5 +296,5 @@ _FOREIGN = {
     rb"\s*<(\?xml|svg|!DOCTYPE|html)": "XML or HTML, perhaps SVG",
     rb"PK\x03\x04": "a zip archive",
     rb"version https://git-lfs": "a Git LFS pointer, not the file itself",
-    rb"\0\0\1\0": "a Windows icon",
+    rb"\x00\x00\x01\x00": "a Windows icon",
 }
