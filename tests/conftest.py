@@ -1,7 +1,9 @@
 """Fixtures that all tests share."""
 
 import os
+import random
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -35,3 +37,41 @@ def shared() -> Path:
 def long(request: pytest.FixtureRequest) -> bool:
     """Whether the run was asked to take its time."""
     return bool(request.config.getoption("--long"))
+
+
+class Exported(NamedTuple):
+    """ONNX files, each with its record beside it."""
+
+    detector: Path
+    recognizer: Path
+
+
+@pytest.fixture(scope="session")
+def exported(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """The shared detector and the shared 112x96 recogniser, exported as a user would."""
+    from mindface import create_model, export_model
+
+    folder = tmp_path_factory.mktemp("exported")
+    files = Exported(folder / "detector.onnx", folder / "recognizer.onnx")
+    sources = ("retinaface_mobilenet025", "mobilefacenet_112x96")
+    weights = ("retinaface_mobilenet025.pth", "mobilefacenet_casia_112x96.pth")
+    for file, name, weight in zip(files, sources, weights, strict=True):
+        network = create_model(name, weights=shared / "data" / "weights" / weight)
+        export_model(network, file, licence="MIT" if "retina" in name else "unknown")
+    return files
+
+
+@pytest.fixture(scope="session")
+def analyzer(exported: Exported):
+    """The exported models in fp32 on ONNX Runtime, whose results repeat to the bit."""
+    from mindface import FaceAnalyzer
+
+    return FaceAnalyzer(*exported, engine="onnxruntime", precision="fp32")
+
+
+@pytest.fixture(scope="session")
+def photos(shared: Path) -> list[Path]:
+    """Real photos of people, in an order that a fixed seed made."""
+    files = sorted((shared / "data" / "celeba200" / "photos").glob("*/*.jpg"))
+    random.Random(2026).shuffle(files)
+    return files

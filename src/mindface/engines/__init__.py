@@ -41,7 +41,7 @@ class Session(Protocol):
 
     engine: str
     device: str
-    precision: str
+    precision: PrecisionName
 
     def run(self, batch: Array) -> list[Array]:
         """Runs a batch `(B, C, H, W)` float32; returns the outputs in the graph's order.

@@ -1,0 +1,280 @@
+"""Inference, side by side in one run: networks in engines, and the whole way photo -> embedding.
+
+    python benchmarks/inference.py networks --shared ../shared
+    python benchmarks/inference.py pipeline --shared ../shared --peers .venv-peers/bin/python
+    python benchmarks/inference.py start
+    python benchmarks/inference.py memory --shared ../shared
+    python benchmarks/inference.py megapixels
+
+Times are medians over rounds in which the candidates take turns, so that a drift of the machine's
+speed meets all of them. The peers live in an environment of their own
+(`python -m venv .venv-peers && .venv-peers/bin/pip install uniface insightface`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+from reference_loop import ReferenceLoop
+
+from mindface import FaceAnalyzer, create_model, export_model, golden
+from mindface.detection.detector import Detector, to_input
+from mindface.engines import EngineOptions, open_session
+from mindface.recognition.recognizer import Recognizer
+from mindface.zoo import resolve
+
+THREADS = 2
+NETWORKS = (
+    "retinaface_mobilenet025",
+    "retinaface_resnet50",
+    "mobilefacenet_112x96",
+    "arcface_mobilefacenet",
+    "arcface_r50",
+    "arcface_r100",
+    "arcface_vit_t",
+    "arcface_vit_s",
+    "arcface_vit_b",
+    "arcface_vit_l",
+)
+
+
+def photos_of(shared: Path, count: int) -> list[Path]:
+    """`count` real photos in an order that a fixed seed made."""
+    files = sorted((shared / "data" / "celeba200" / "photos").glob("*/*.jpg"))
+    random.Random(2026).shuffle(files)
+    return files[:count]
+
+
+def exported(shared: Path, name: str, folder: Path) -> Path:
+    """The ONNX file of a network, with the shared weights where there are some."""
+    published = {
+        "retinaface_mobilenet025": "weights/retinaface_mobilenet025.pth",
+        "mobilefacenet_112x96": "weights/mobilefacenet_casia_112x96.pth",
+        "arcface_mobilefacenet": "mindface_ckpt/mobilefacenet.ckpt",
+    }
+    weights = shared / "data" / published[name] if name in published else None
+    path = folder / f"{name}.onnx"
+    if not path.exists():
+        export_model(create_model(name, weights=weights), path)
+    return path
+
+
+def rounds(candidates: dict[str, Callable[[], object]], count: int) -> dict[str, list[float]]:
+    """Seconds of each candidate in each round; they take turns, after one round to warm up."""
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    for turn in range(count + 1):
+        for name, candidate in candidates.items():
+            start = time.perf_counter()
+            candidate()
+            if turn:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def table(seconds: dict[str, list[float]], items: int) -> None:
+    """Prints milliseconds an item, and how many times as fast as the first candidate."""
+    base = next(iter(seconds.values()))
+    width = max(map(len, seconds))
+    print(f"{'':{width}}  median ms    min    max   ratio")
+    for name, values in seconds.items():
+        ms = [1000 * value / items for value in values]
+        ratio = statistics.median(a / b for a, b in zip(base, values, strict=True))
+        print(
+            f"{name:{width}}  {statistics.median(ms):9.2f} {min(ms):6.2f} {max(ms):6.2f}"
+            f"  {ratio:5.2f}x"
+        )
+
+
+def networks(shared: Path, count: int) -> None:
+    """Every network in every engine and precision: one input, all threads on it."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in NETWORKS:
+            task = "detection" if name.startswith("retinaface") else "recognition"
+            model = resolve(exported(shared, name, Path(folder)), task=task)
+            size = model.record.preprocessing.size or (640, 640)
+            batch = np.random.default_rng(0).normal(size=(1, 3, *size)).astype(np.float32)
+            sessions = {
+                f"{engine} {precision}": open_session(
+                    model, EngineOptions(engine, precision=precision, threads=THREADS)
+                )
+                for engine, precision in (
+                    ("onnxruntime", "fp32"),
+                    ("openvino", "fp32"),
+                    ("openvino", "bf16"),
+                )
+            }
+            repeat = 20 if task == "recognition" and "vit_l" not in name else 5
+            candidates = {
+                label: lambda session=session: [session.run(batch) for _ in range(repeat)]
+                for label, session in sessions.items()
+            }
+            print(f"\n{name}, input {size[0]}x{size[1]}, {THREADS} threads")
+            table(rounds(candidates, count), repeat)
+            model.path.unlink()
+
+
+def pipeline(shared: Path, count: int, peers: str | None) -> None:
+    """500 photos from file to embedding: the gain of each step, and the peers."""
+    files = photos_of(shared, 500)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        detector = exported(shared, "retinaface_mobilenet025", folder)
+        recognizer = exported(shared, "arcface_mobilefacenet", folder)
+
+        def analyzer(engine: str, precision: str) -> FaceAnalyzer:
+            return FaceAnalyzer(
+                detector, recognizer, engine=engine, precision=precision, threads=THREADS
+            )
+
+        loop = ReferenceLoop(detector, recognizer, THREADS)
+        ort, fp32 = analyzer("onnxruntime", "fp32"), analyzer("openvino", "fp32")
+        default = FaceAnalyzer(detector, recognizer)
+        candidates: dict[str, Callable[[], object]] = {
+            "straight loop, ONNX Runtime, 640x640": lambda: [loop(path) for path in files],
+            "one by one, ONNX Runtime fp32, rectangles": lambda: [ort.analyze(p) for p in files],
+            "one by one, OpenVINO fp32": lambda: [fp32.analyze(p) for p in files],
+            "overlapped, ONNX Runtime fp32": lambda: list(ort.stream(files)),
+            "overlapped, one face a run, OpenVINO fp32": lambda: list(
+                fp32.stream(files, batch_size=1)
+            ),
+            "overlapped and batched, OpenVINO fp32": lambda: list(fp32.stream(files)),
+            "default settings": lambda: list(default.stream(files)),
+        }
+        print(f"{len(files)} photos, {THREADS} threads, milliseconds a photo")
+        process = None
+        if peers:
+            script = Path(__file__).with_name("peers.py")
+            command = [peers, str(script), str(detector), str(recognizer), str(THREADS)]
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+            assert process.stdin and process.stdout
+            process.stdin.write(json.dumps([str(path) for path in files]) + "\n")
+            process.stdin.flush()
+            for peer in json.loads(process.stdout.readline()):
+                candidates[peer] = lambda peer=peer: _ask(process, peer)
+        table(rounds(candidates, count), len(files))
+        if process:
+            process.communicate("\n")
+        chosen = (default.detector, default.recognizer)
+        print(
+            "default:",
+            *(f"{part._sessions.alone.engine} {part._sessions.alone.precision}" for part in chosen),
+        )
+
+
+def _ask(process: subprocess.Popen[str], peer: str) -> None:
+    assert process.stdin and process.stdout
+    process.stdin.write(peer + "\n")
+    process.stdin.flush()
+    process.stdout.readline()
+
+
+def start(count: int, models: list[str]) -> None:
+    """A cold start: importing the package, and `mindface verify` on two photos."""
+    folder = Path(golden.__file__).parent
+    two = [str(folder / f"{name}.jpg") for name in ("eileen_collins", "grace_hopper")]
+    commands = {
+        "python -c pass": [sys.executable, "-c", "pass"],
+        "import mindface": [sys.executable, "-c", "import mindface"],
+        "mindface verify a.jpg b.jpg": [sys.executable, "-m", "mindface", "verify", *two, *models],
+    }
+    candidates = {
+        name: lambda command=command: subprocess.run(command, check=True, capture_output=True)
+        for name, command in commands.items()
+    }
+    table(rounds(candidates, count), 1)
+
+
+def memory(shared: Path, total: int) -> None:
+    """Resident memory while photos of ever new sizes pass through one analyzer."""
+    import psutil
+
+    files = photos_of(shared, 200)
+    images = [cv2.imread(str(path))[..., ::-1] for path in files]
+    rng = np.random.default_rng(0)
+
+    def changing() -> object:
+        for index in range(total):
+            width, height = rng.integers(60, 900, 2)
+            yield cv2.resize(images[index % len(images)], (int(width), int(height)))
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        analyzer = FaceAnalyzer(
+            exported(shared, "retinaface_mobilenet025", folder),
+            exported(shared, "arcface_mobilefacenet", folder),
+        )
+        process = psutil.Process()
+        samples = []
+        for index, _ in enumerate(analyzer.stream(changing()), 1):
+            if index % (total // 10) == 0:
+                samples.append(process.memory_info().rss / 2**20)
+                print(f"{index:6} photos  {samples[-1]:7.1f} MiB", flush=True)
+    growth = 100 * (samples[-1] / samples[0] - 1)
+    print(f"growth from {total // 10} to {total} photos: {growth:+.1f}%")
+
+
+def megapixels(shared: Path, count: int) -> None:
+    """A folder of 24-megapixel JPEGs, decoded as far as needed and decoded fully."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        files = []
+        for index, portrait in enumerate(golden.portraits() * 5):
+            large = cv2.resize(portrait.image, (4000, 6000), interpolation=cv2.INTER_CUBIC)
+            path = folder / f"{index}.jpg"
+            cv2.imwrite(str(path), large[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
+            files.append(path)
+        detector = Detector(exported(shared, "retinaface_mobilenet025", folder))
+        recognizer = Recognizer(exported(shared, "arcface_mobilefacenet", folder))
+        analyzer = FaceAnalyzer(detector, recognizer)
+
+        def full() -> list[object]:
+            arrays = (cv2.imread(str(path))[..., ::-1] for path in files)
+            return list(analyzer.stream(arrays))
+
+        candidates = {"full decoding": full, "as needed": lambda: list(analyzer.stream(files))}
+        print("10 JPEGs of 24 megapixels, milliseconds a photo")
+        table(rounds(candidates, count), len(files))
+
+
+def main() -> None:
+    """Runs one of the benchmarks."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    kinds = ("networks", "pipeline", "start", "memory", "megapixels")
+    parser.add_argument("kind", choices=kinds)
+    parser.add_argument("--shared", type=Path, default=Path("../shared"))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--photos", type=int, default=10_000)
+    parser.add_argument("--peers", help="the Python of an environment with uniface and insightface")
+    parser.add_argument("--models", nargs="*", default=[], help="model options for `start`")
+    chosen = parser.parse_args()
+    cv2.setNumThreads(THREADS)
+    print(f"processors: {os.cpu_count()}, load: {os.getloadavg()[0]:.1f}")
+    if chosen.kind == "networks":
+        networks(chosen.shared, chosen.rounds)
+    elif chosen.kind == "pipeline":
+        pipeline(chosen.shared, chosen.rounds, chosen.peers)
+    elif chosen.kind == "start":
+        start(chosen.rounds, chosen.models)
+    elif chosen.kind == "memory":
+        memory(chosen.shared, chosen.photos)
+    else:
+        megapixels(chosen.shared, chosen.rounds)
+
+
+if __name__ == "__main__":
+    main()

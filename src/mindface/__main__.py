@@ -1,0 +1,5 @@
+"""`python -m mindface` is `mindface`."""
+
+from mindface.cli import main
+
+main()
