@@ -94,8 +94,12 @@ def _jpeg(file: BinaryIO, end: int) -> Content:
     for _ in range(MAX_BLOCKS):
         file.seek(position)
         byte, marker = _exactly(file, 2)
-        if byte != 0xFF:
-            raise ImageError(f"damaged: no JPEG marker at byte {position}")
+        if byte != 0xFF:  # stray bytes between segments are common, and left out
+            stray = (bytes([marker]) + file.read(4096)).find(b"\xff")
+            if stray < 0:
+                raise ImageError(f"damaged: no JPEG marker at byte {position}")
+            position += 1 + stray
+            continue
         if marker in (0xFF, 0x01, *range(0xD0, 0xD9)):  # fill bytes, and markers without a length
             if marker == 0xD8 and not parts:
                 _add(parts, position, position + 2)

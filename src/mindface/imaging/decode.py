@@ -49,8 +49,8 @@ DAMAGE = (
 )
 """What Pillow raises on damaged files: measured over mutated ones, and `-W error`."""
 
-_MANY_PIXELS = 4_000_000
-_BAND = 16
+_MANY_PIXELS = 1_000_000
+_BAND = 64
 
 
 def check_size(size: tuple[int, int], max_pixels: int) -> None:
@@ -97,7 +97,7 @@ def start(file: BinaryIO, max_pixels: int) -> tuple[Image.Image, int]:
     except Image.DecompressionBombError as error:
         raise ImageTooLargeError(str(error)) from error
     except DAMAGE as error:
-        raise ImageError(f"damaged {found.kind}: {reason(error)}") from error
+        raise ImageError(reason(error)) from error
     check_size(image.size, max_pixels)
     if found.kind == "AVIF":
         return image, tiff.orientation(image.info.get("exif", b"").removeprefix(b"Exif\0\0"))
@@ -139,7 +139,7 @@ def reason(error: BaseException) -> str:
         return "not enough memory to decode it"
     if "truncated" in text or isinstance(error, EOFError):
         return f"truncated: {text}"
-    return text if text.startswith("damaged") else f"damaged: {text}"
+    return f"damaged, or of an unknown variant: {text}"
 
 
 def rgb(image: Image.Image) -> Image.Image:
