@@ -119,8 +119,14 @@ def bmp_header() -> bytes:
     return b"BM" + struct.pack("<IIIIiiHHIIiiII", *fields)
 
 
-def avif_exif() -> bytes:
-    block = overlapping(60_000, 1 << 20)
+def tiff_offsets() -> bytes:
+    """A TIFF that claims five million strips."""
+    rows = struct.pack("<HHI", 273, 4, 1), struct.pack("<HHI", 273, 4, 5_000_000)
+    return tiff(16, 16).replace(*rows) + bytes(20_000_000)
+
+
+def avif_exif(entries: int) -> bytes:
+    block = overlapping(entries, 1 << 20)
     return encoded("AVIF") + struct.pack(">I", len(block) + 8) + b"free" + block
 
 
@@ -143,8 +149,10 @@ BOMBS = {
     "tiff_tags": lambda: overlapping(60_000, 1 << 20),
     "tiff_deflate": lambda: tiff(15_000, 15_000, data=zeros(215)),
     "tiff_tile": tiff_tile,
+    "tiff_offsets": tiff_offsets,
     "bmp_header": bmp_header,
-    "avif_exif": avif_exif,
+    "avif_exif": lambda: avif_exif(4_000),
+    "avif_crowded": lambda: avif_exif(60_000),
 }  # fmt: skip
 
 SEEDS = {

@@ -21,11 +21,13 @@ REFUSED = {
     "jpeg_scans": "ImageError: more than 100 scans",
     "gif_screen": "ImageTooLargeError: 65535 x 65535 pixels",
     "webp_canvas": "ImageTooLargeError: 16777216 x 255 pixels",
-    "tiff_tags": "ImageError: damaged",
+    "tiff_tags": "ImageError: damaged: a TIFF directory",
+    "tiff_offsets": "ImageError: damaged: the TIFF directory names",
     "tiff_deflate": "ImageTooLargeError: 15000 x 15000 pixels",
     "tiff_tile": "ImageError: damaged: the TIFF's tiles",
     "bmp_header": "ImageTooLargeError: 100000 x 100000 pixels",
-    "avif_exif": "ImageError: damaged: an EXIF block",
+    "avif_exif": "ImageError: damaged: an EXIF block whose",
+    "avif_crowded": "ImageError: damaged: a TIFF directory or EXIF block of 60,000",
 }
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")

@@ -170,7 +170,8 @@ def _started(
                 with image:
                     yield image, orientation
     except ImageError as error:
-        raise type(error)(error.reason, path) from error.__cause__
+        kind = ImageTooLargeError if isinstance(error, ImageTooLargeError) else ImageError
+        raise kind(error.reason, path) from error.__cause__
     except OSError as error:
         raise ImageError(f"cannot be read: {error.strerror or error}", path) from error
 

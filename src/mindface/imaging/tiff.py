@@ -15,6 +15,7 @@ from mindface.imaging.parts import Part
 ORIENTATION = 274
 MAX_TAGS = 1 << 24
 MAX_TILE = 1 << 24
+MAX_ENTRIES = 4096
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 _SIZES |= {16: 8, 17: 8, 18: 8}
 # What the pixels of the first picture need: size, samples, compression, strips, tiles, colours.
@@ -22,6 +23,10 @@ _PIXEL_TAGS = frozenset(
     {254, 255, 256, 257, 258, 259, 262, 263, 266, 273, 277, 278, 279, 284, 292, 293, 317, 320}
     | {322, 323, 324, 325, 332, 334, 338, 339, 347, 512, 513, 514, 529, 530, 531, 532, 50674}
 )
+
+
+class _CrowdedError(ImageError):
+    """More entries than any camera or editor writes."""
 
 
 class _Entry(NamedTuple):
@@ -46,13 +51,17 @@ def orientation(block: bytes, *, strict: bool = False) -> int:
 
     Args:
         block: begins with the byte order.
-        strict: whether to refuse a block whose entries name more than 16 MB.
+        strict: whether to refuse a block with too many entries, or that name more than 16 MB.
 
     Raises:
         ImageError: only with `strict`.
     """
     try:
         directory = _directory(io.BytesIO(block))
+    except _CrowdedError:
+        if strict:
+            raise
+        return 1
     except ImageError:
         return 1
     if strict and sum(entry.size for entry in directory.entries) > MAX_TAGS:
@@ -107,7 +116,9 @@ def _directory(file: BinaryIO) -> _Directory:
     file.seek(min(start, 1 << 62))
     data = file.read(counted)
     count = unpack(count_format, data)[0] if len(data) == counted else 0
-    table = file.read(width * count) if 0 < count <= 65535 else b""
+    if count > MAX_ENTRIES:
+        raise _CrowdedError(f"damaged: a TIFF directory or EXIF block of {count:,} entries")
+    table = file.read(width * count)
     if not count or len(table) < width * count:
         raise ImageError("damaged: the TIFF directory lies outside the file")
     rows = (table[at : at + width] for at in range(0, len(table), width))
