@@ -156,9 +156,15 @@ BOMBS = {
 }  # fmt: skip
 
 SEEDS = {
-    "JPEG": lambda: [encoded("JPEG", (40, 30)), encoded("JPEG", (40, 30), progressive=True)],
+    "JPEG": lambda: [
+        encoded("JPEG", (40, 30), exif=overlapping(3, 9)),
+        encoded("JPEG", (40, 30), progressive=True),
+    ],
     "PNG": lambda: [encoded("PNG", (40, 30)), png(9, 9, png_chunk(b"eXIf", overlapping(3, 9)))],
-    "WEBP": lambda: [encoded("WEBP", (40, 30)), encoded("WEBP", (40, 30), lossless=True)],
+    "WEBP": lambda: [
+        encoded("WEBP", (40, 30), exif=overlapping(3, 9)),
+        encoded("WEBP", (40, 30), lossless=True),
+    ],
     "GIF": lambda: [encoded("GIF", (40, 30))],
     "BMP": lambda: [encoded("BMP", (20, 15))],
     "TIFF": lambda: [encoded("TIFF", (20, 15)), encoded("TIFF", (40, 30), compression="tiff_lzw")],

@@ -150,5 +150,7 @@ def test_stray_bytes_between_the_segments_of_a_jpeg():
     data = encoded("JPEG")
     at = data.index(b"\xff\xdb")
     assert (read(data[:at] + bytes(3) + b"\xff\xff" + data[at:]) == read(data)).all()
+    with pytest.raises(ImageError, match="without length"):
+        read(data[:2] + b"\xff\xe1\0\0" + data[2:])
     with pytest.raises(ImageError, match="no JPEG marker at byte"):
         read(data[:at] + bytes(10_000) + data[at:])

@@ -108,6 +108,8 @@ def _jpeg(file: BinaryIO, end: int) -> Content:
         if marker == 0xD9:
             raise ImageError("damaged: the JPEG ends before its picture begins")
         (length,) = unpack(">H", _exactly(file, 2))
+        if length < 2:
+            raise ImageError(f"damaged: a JPEG segment without length at byte {position}")
         if marker == 0xDA:
             (scanned,) = _exactly(file, 1)
             if progressive or scanned < components:
@@ -119,14 +121,14 @@ def _jpeg(file: BinaryIO, end: int) -> Content:
             if block.startswith(b"Exif\0\0"):
                 orientation = tiff.orientation(block[6:])
         if 0xC0 <= marker <= 0xCF or 0xDB <= marker <= 0xDF or marker in (0xE0, 0xEE):
-            if marker in (0xC0, 0xC1, 0xC2):
+            if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
                 components = _exactly(file, 6)[5]
-                progressive = marker == 0xC2
+                progressive = marker in (0xC2, 0xC6, 0xCA, 0xCE)
             _add(parts, position, position + 2 + length)
             tables += length
             if tables > MAX_TABLES:
                 raise ImageError("damaged: more than a megabyte of tables before the picture")
-        position += 2 + max(length, 2)
+        position += 2 + length
     raise _too_many()
 
 
