@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from mindface.errors import WeightsError
@@ -38,7 +37,9 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     path = Path(path)
     content = mapped(path)
     head = bytes(content[:4])
-    if head == ZIP or head[:1] == PICKLE or bytes(content[257:262]) == TAR:
+    if bytes(content[257:262]) == TAR:
+        raise WeightsError(f"{path}: a tar archive of PyTorch before 0.1.10: save it anew first")
+    if head == ZIP or head[:1] == PICKLE:
         arrays = pytorch.read(path)
     elif safetensors.looks_like(content):
         arrays = safetensors.read(path, content)
@@ -46,10 +47,12 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
         raise WeightsError(f"{path}: an ONNX graph, not weights to put into a network")
     else:
         arrays = mindspore.read(path, content)
-    arrays = {name.removeprefix("module."): np.array(value) for name, value in arrays.items()}
     if not arrays:
         raise WeightsError(f"{path}: holds no weights")
-    return arrays
+    plain = {name.removeprefix("module."): array for name, array in arrays.items()}
+    if len(plain) < len(arrays):
+        raise WeightsError(f"{path}: holds names both with and without 'module.' before them")
+    return plain
 
 
 def write_weights(path: str | os.PathLike[str], arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -77,6 +80,8 @@ def write_weights(path: str | os.PathLike[str], arrays: Mapping[str, NDArray[Any
         partial.replace(path)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be written: {error.strerror}") from error
+    except UnicodeEncodeError as error:
+        raise WeightsError(f"{path}: the name {error.object!r} is no Unicode text") from error
     finally:
         partial.unlink(missing_ok=True)
 
@@ -89,14 +94,19 @@ def mapped(path: Path) -> memoryview:
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise WeightsError(f"{path}: not a regular file")
+            if not status.st_size:
+                raise WeightsError(f"{path}: the file is empty")
+            return memoryview(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ))
+        finally:
+            os.close(descriptor)
     except OSError as error:
-        raise WeightsError(f"{path}: cannot be read: {error.strerror}") from error
-    with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise WeightsError(f"{path}: not a file")
-        if not os.fstat(descriptor).st_size:
-            raise WeightsError(f"{path}: the file is empty")
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        raise WeightsError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise WeightsError(f"{str(path)!r}: no path: {error}") from error
 
 
 def _write(path: Path, pieces: Iterable[bytes]) -> None:

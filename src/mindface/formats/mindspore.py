@@ -9,18 +9,26 @@ and ten bytes of CRC-32.
 from __future__ import annotations
 
 import binascii
-import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mindface.errors import WeightsError
 from mindface.formats.protobuf import WireError, fields, length_delimited, varint
+from mindface.formats.tensors import (
+    BFLOAT16,
+    MAX_SIDES,
+    MAX_TENSORS,
+    fits,
+    from_bytes,
+    little_endian,
+)
 
-ENCRYPTED = (0x7F3A5ED8).to_bytes(4, "little"), (0x7F3A5ED8).to_bytes(4, "big")
+# AES-GCM, AES-CBC and SM4-CBC (mindspore/core/utils/crypto.h)
+ENCRYPTED = (b"\xd8\x5e\x3a\x7f", b"\xd9\x5e\x3a\x7f", b"\xda\x5e\x3a\x7f")
 CRC_MARK = b"crc_num"
 CRC_BYTES = 10
 SLICE_BYTES = 512 * 1024 * 1024
@@ -37,8 +45,15 @@ TYPES: dict[str, np.dtype[Any]] = {
     "Float16": np.dtype("<f2"),
     "Float32": np.dtype("<f4"),
     "Float64": np.dtype("<f8"),
+    "BFloat16": BFLOAT16,
 }
-SKIPPED_TYPES = ("str", "String")
+SKIPPED_TYPES = ("str", "random_op")
+
+
+class _Slice(NamedTuple):
+    kind: str
+    shape: tuple[int, ...]
+    content: memoryview
 
 
 def read(path: Path, content: memoryview) -> dict[str, NDArray[Any]]:
@@ -47,13 +62,15 @@ def read(path: Path, content: memoryview) -> dict[str, NDArray[Any]]:
     Raises:
         WeightsError: the file is encrypted, cut, damaged, or holds a type we do not know.
     """
-    if bytes(content[:4]) in ENCRYPTED or bytes(content[8:12]) in ENCRYPTED:
+    if bytes(content[:4]) in ENCRYPTED:
         raise WeightsError(f"{path}: encrypted MindSpore checkpoint: save it without enc_key first")
-    slices: dict[str, list[tuple[str, tuple[int, ...], memoryview]]] = {}
+    slices: dict[str, list[_Slice]] = {}
     try:
-        for field in fields(_without_crc(path, content)):
+        for count, field in enumerate(fields(_without_crc(path, content))):
             if field.number != 1:
                 raise WireError(f"unknown field {field.number}")
+            if count >= MAX_TENSORS:
+                raise WireError(f"more than {MAX_TENSORS} tensors")
             tag, tensor = _value(field.as_bytes())
             slices.setdefault(tag, []).append(tensor)
     except WireError as error:
@@ -63,7 +80,7 @@ def read(path: Path, content: memoryview) -> dict[str, NDArray[Any]]:
     return {
         tag: _array(path, tag, parts)
         for tag, parts in slices.items()
-        if parts[0][0] not in SKIPPED_TYPES
+        if parts[0].kind not in SKIPPED_TYPES
     }
 
 
@@ -75,8 +92,7 @@ def write(arrays: Mapping[str, NDArray[Any]], slice_bytes: int = SLICE_BYTES) ->
     """
     names = {dtype: name for name, dtype in TYPES.items()}
     for tag, array in arrays.items():
-        plain = np.asarray(array, order="C")
-        plain = plain.astype(plain.dtype.newbyteorder("<"), copy=False)
+        plain = little_endian(array)
         if plain.dtype not in names:
             raise WeightsError(f"{tag!r}: MindSpore checkpoints have no type {plain.dtype}")
         dims = plain.shape or (0,)
@@ -103,56 +119,51 @@ def _without_crc(path: Path, content: memoryview) -> memoryview:
     return body
 
 
-def _value(message: memoryview) -> tuple[str, tuple[str, tuple[int, ...], memoryview]]:
+def _value(message: memoryview) -> tuple[str, _Slice]:
     tag, tensor = None, None
     for field in fields(message):
-        if field.number == 1:
+        if field.number == 1 and tag is None:
             tag = field.as_text()
-        elif field.number == 2:
+        elif field.number == 2 and tensor is None:
             tensor = _tensor(field.as_bytes())
         else:
-            raise WireError(f"unknown field {field.number} of a value")
+            raise WireError(f"unknown or repeated field {field.number} of a value")
     if tag is None or tensor is None:
         raise WireError("a value lacks its name or its tensor")
     return tag, tensor
 
 
-def _tensor(message: memoryview) -> tuple[str, tuple[int, ...], memoryview]:
+def _tensor(message: memoryview) -> _Slice:
     dims: list[int] = []
     kind, content = None, None
     for field in fields(message):
         if field.number == 1:
             dims += field.as_ints()
-        elif field.number == 2:
+        elif field.number == 2 and kind is None:
             kind = field.as_text()
-        elif field.number == 3:
+        elif field.number == 3 and content is None:
             content = field.as_bytes()
         else:
-            raise WireError(f"unknown field {field.number} of a tensor")
+            raise WireError(f"unknown or repeated field {field.number} of a tensor")
+        if len(dims) > MAX_SIDES:
+            raise WireError(f"a tensor of more than {MAX_SIDES} dimensions")
     if kind is None or content is None:
         raise WireError("a tensor lacks its type or its content")
-    return kind, tuple(dims), content
+    return _Slice(kind, tuple(dims), content)
 
 
-def _array(
-    path: Path, tag: str, parts: Iterable[tuple[str, tuple[int, ...], memoryview]]
-) -> NDArray[Any]:
-    kinds, shapes, contents = zip(*parts, strict=True)
-    kind, shape = kinds[0], shapes[0]
-    if len(set(kinds)) > 1:
-        raise WeightsError(f"{path}: {tag!r} is sliced into parts of different types")
-    bfloat16 = kind == "BFloat16"
-    dtype = np.dtype("<u2") if bfloat16 else TYPES.get(kind)
+def _array(path: Path, tag: str, parts: Sequence[_Slice]) -> NDArray[Any]:
+    kind, shape, _ = parts[0]
+    if any((part.kind, part.shape) != (kind, shape) for part in parts):
+        raise WeightsError(f"{path}: {tag!r:.80} is sliced into parts that say different things")
+    dtype = TYPES.get(kind)
     if dtype is None:
-        raise WeightsError(f"{path}: {tag!r} has the unknown type {kind!r}")
-    size = sum(map(len, contents))
-    if shape in ((), (0,)) and size == dtype.itemsize:
+        raise WeightsError(f"{path}: {tag!r:.80} has the unknown type {kind!r:.40}")
+    size = sum(len(part.content) for part in parts)
+    if shape == (0,) and size == dtype.itemsize:
         shape = ()
-    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != size:
+    if not fits(shape, dtype, size):
         raise WeightsError(
-            f"{path}: {tag!r} says {kind} {shape}, but holds {size} bytes: damaged or cut"
+            f"{path}: {tag!r:.80} says {kind} {shape}, but holds {size} bytes: damaged or cut"
         )
-    array = np.frombuffer(b"".join(contents), dtype)
-    if bfloat16:
-        array = (array.astype(np.uint32) << 16).view(np.float32)
-    return array.reshape(shape)
+    return from_bytes((part.content for part in parts), dtype, shape)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+MAX_PACKED = 1000
 
 
 class WireError(ValueError):
@@ -26,7 +27,7 @@ class Field(NamedTuple):
 
     def as_bytes(self) -> memoryview:
         """The bytes of a length-delimited field."""
-        if not isinstance(self.value, memoryview):
+        if self.kind != BYTES or not isinstance(self.value, memoryview):
             raise WireError(f"field {self.number} should be length-delimited")
         return self.value
 
@@ -38,13 +39,16 @@ class Field(NamedTuple):
             raise WireError(f"field {self.number} is no UTF-8 text") from error
 
     def as_ints(self) -> list[int]:
-        """The signed 64-bit numbers of an integer field, packed or not."""
+        """The signed 64-bit numbers of an integer field, packed or not; at most `MAX_PACKED`."""
         if isinstance(self.value, int):
             return [_signed(self.value)]
-        numbers, position = [], 0
-        while position < len(self.value):
-            number, position = _varint(self.value, position)
+        packed, position = self.as_bytes(), 0
+        numbers: list[int] = []
+        while position < len(packed):
+            number, position = _varint(packed, position)
             numbers.append(_signed(number))
+            if len(numbers) > MAX_PACKED:
+                raise WireError(f"field {self.number} has more than {MAX_PACKED} numbers")
         return numbers
 
 

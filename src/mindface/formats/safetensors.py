@@ -7,17 +7,18 @@ maps a name to `{"dtype", "shape", "data_offsets"}`; then the bytes.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mindface.errors import WeightsError
+from mindface.formats.tensors import BFLOAT16, MAX_TENSORS, fits, from_bytes, little_endian
 
-MAX_HEADER_BYTES = 100_000_000
+MAX_HEADER_BYTES = 10_000_000
+METADATA = "__metadata__"
 TYPES: dict[str, np.dtype[Any]] = {
     "BOOL": np.dtype("?"),
     "I8": np.dtype("i1"),
@@ -31,7 +32,15 @@ TYPES: dict[str, np.dtype[Any]] = {
     "F16": np.dtype("<f2"),
     "F32": np.dtype("<f4"),
     "F64": np.dtype("<f8"),
+    "BF16": BFLOAT16,
 }
+
+
+class _Tensor(NamedTuple):
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    start: int
+    end: int
 
 
 def looks_like(content: memoryview) -> bool:
@@ -55,11 +64,15 @@ def read(path: Path, content: memoryview) -> dict[str, NDArray[Any]]:
         raise WeightsError(f"{path}: safetensors header is no JSON: {error}") from error
     if not isinstance(header, dict):
         raise WeightsError(f"{path}: safetensors header is no table of tensors")
+    header.pop(METADATA, None)
+    if len(header) > MAX_TENSORS:
+        raise WeightsError(f"{path}: {len(header)} tensors, more than {MAX_TENSORS}")
+    tensors = {name: _described(path, name, facts) for name, facts in header.items()}
     body = content[8 + length :]
+    _check_tiling(path, tensors, len(body))
     return {
-        name: _array(path, name, facts, body)
-        for name, facts in header.items()
-        if name != "__metadata__"
+        name: from_bytes([body[tensor.start : tensor.end]], tensor.dtype, tensor.shape)
+        for name, tensor in tensors.items()
     }
 
 
@@ -72,8 +85,9 @@ def write(arrays: Mapping[str, NDArray[Any]]) -> Iterator[bytes]:
     names = {dtype: name for name, dtype in TYPES.items()}
     header, plain, offset = {}, [], 0
     for name, array in arrays.items():
-        value = np.asarray(array, order="C")
-        value = value.astype(value.dtype.newbyteorder("<"), copy=False)
+        value = little_endian(array)
+        if name == METADATA:
+            raise WeightsError(f"{name!r} cannot be the name of a tensor in safetensors")
         if value.dtype not in names:
             raise WeightsError(f"{name!r}: safetensors has no type {value.dtype}")
         end = offset + value.nbytes
@@ -89,19 +103,28 @@ def write(arrays: Mapping[str, NDArray[Any]]) -> Iterator[bytes]:
         yield value.tobytes()
 
 
-def _array(path: Path, name: str, facts: Any, body: memoryview) -> NDArray[Any]:
+def _described(path: Path, name: str, facts: Any) -> _Tensor:
     try:
         kind, shape, (start, end) = facts["dtype"], facts["shape"], facts["data_offsets"]
         sound = all(type(value) is int and value >= 0 for value in (*shape, start, end))
     except (TypeError, KeyError, ValueError) as error:
-        raise WeightsError(f"{path}: {name!r} is not described as a tensor") from error
-    bfloat16 = kind == "BF16"
-    dtype = np.dtype("<u2") if bfloat16 else TYPES.get(kind) if isinstance(kind, str) else None
+        raise WeightsError(f"{path}: {name!r:.80} is not described as a tensor") from error
+    dtype = TYPES.get(kind) if isinstance(kind, str) else None
     if dtype is None:
-        raise WeightsError(f"{path}: {name!r} has the unknown type {kind!r}")
-    if not sound or end > len(body) or math.prod(shape) * dtype.itemsize != end - start:
-        raise WeightsError(f"{path}: {name!r} says {kind} {shape}, which its bytes are not")
-    array = np.frombuffer(body[start:end], dtype)
-    if bfloat16:
-        array = (array.astype(np.uint32) << 16).view(np.float32)
-    return array.reshape(shape)
+        raise WeightsError(f"{path}: {name!r:.80} has the unknown type {kind!r:.40}")
+    if not sound or not fits(shape, dtype, end - start):
+        raise WeightsError(f"{path}: {name!r:.80} is no {kind} tensor of its shape: damaged")
+    return _Tensor(dtype, tuple(shape), start, end)
+
+
+def _check_tiling(path: Path, tensors: Mapping[str, _Tensor], size: int) -> None:
+    """Refuses holes, overlaps and cut files, as the reference implementation does."""
+    position = 0
+    for start, end in sorted((tensor.start, tensor.end) for tensor in tensors.values()):
+        if start != position:
+            raise WeightsError(f"{path}: its tensors overlap or leave a gap at byte {start}")
+        position = end
+    if position != size:
+        raise WeightsError(
+            f"{path}: its tensors take {position} bytes, but {size} are there: damaged or cut"
+        )
