@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mindface.errors import WeightsError
 from mindface.formats import mindspore, pytorch, safetensors
 
-ZIP, PICKLE, TAR = b"PK\x03\x04", b"\x80", b"ustar"
+PICKLE, TAR = b"\x80", b"ustar"
 SUFFIXES = (".ckpt", ".safetensors", ".pth", ".pt")
 
 
@@ -39,7 +39,7 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     head = bytes(content[:4])
     if bytes(content[257:262]) == TAR:
         raise WeightsError(f"{path}: a tar archive of PyTorch before 0.1.10: save it anew first")
-    if head == ZIP or head[:1] == PICKLE:
+    if head == pytorch.ZIP or head[:1] == PICKLE:
         arrays = pytorch.read(path)
     elif safetensors.looks_like(content):
         arrays = safetensors.read(path, content)

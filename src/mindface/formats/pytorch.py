@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mindface.errors import MissingExtraError, WeightsError
 from mindface.formats.tensors import little_endian
 
+ZIP = b"PK\x03\x04"
 NESTS = ("state_dict", "net_state_dict", "model_state_dict", "model", "backbone", "ema", "net")
 MAX_DEPTH = 4
 MAX_SHARING = 4
@@ -74,11 +75,12 @@ def write(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 def _check_archive(path: Path) -> None:
     """Refuses zip archives that unpack to more than they are; torch never compresses its own."""
-    if not zipfile.is_zipfile(path):
-        return
     try:
-        with zipfile.ZipFile(path) as archive:
-            entries, comment = archive.infolist(), archive.comment
+        with path.open("rb") as file:
+            if file.read(len(ZIP)) != ZIP:
+                return
+            with zipfile.ZipFile(file) as archive:
+                entries, comment = archive.infolist(), archive.comment
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise WeightsError(f"{path}: damaged PyTorch archive: {error}") from error
     if comment or any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
