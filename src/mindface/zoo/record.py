@@ -10,11 +10,18 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mindface.errors import RecordError
+from mindface.errors import ModelError, RecordError
+from mindface.zoo.files import opened
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Channels = tuple[float, float, float]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Pixels = Annotated[int, Field(ge=1, le=16384)]
 Task = Literal["detection", "recognition"]
+Output = Literal["boxes", "scores", "landmarks"]
+
+TEMPLATE_SIZES = {"arcface_112x112": (112, 112), "arcface_112x96": (112, 96)}
+MAX_BYTES = 1 << 20
 
 
 class _Strict(BaseModel):
@@ -32,9 +39,9 @@ class Preprocessing(_Strict):
     """
 
     color: Literal["rgb", "bgr"]
-    mean: Channels
-    std: Channels
-    size: tuple[int, int] | None = None
+    mean: tuple[Finite, Finite, Finite]
+    std: tuple[Positive, Positive, Positive]
+    size: tuple[Pixels, Pixels] | None = None
 
 
 class RetinaFaceHead(_Strict):
@@ -45,10 +52,25 @@ class RetinaFaceHead(_Strict):
             (B, A, 2), encoded landmarks (B, A, 10).
     """
 
-    strides: tuple[int, ...] = (8, 16, 32)
-    min_sizes: tuple[tuple[int, ...], ...] = ((16, 32), (64, 128), (256, 512))
-    variances: tuple[float, float] = (0.1, 0.2)
-    outputs: tuple[Literal["boxes", "scores", "landmarks"], ...] = ("boxes", "scores", "landmarks")
+    strides: Annotated[tuple[Pixels, ...], Field(min_length=1, max_length=8)] = (8, 16, 32)
+    min_sizes: tuple[Annotated[tuple[Pixels, ...], Field(min_length=1, max_length=8)], ...] = (
+        (16, 32),
+        (64, 128),
+        (256, 512),
+    )
+    variances: tuple[Positive, Positive] = (0.1, 0.2)
+    outputs: tuple[Output, Output, Output] = ("boxes", "scores", "landmarks")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RetinaFaceHead:
+        if len(self.strides) != len(self.min_sizes):
+            raise ValueError(
+                f"{len(self.strides)} strides need as many groups of min_sizes, "
+                f"not {len(self.min_sizes)}"
+            )
+        if len(set(self.outputs)) != 3:
+            raise ValueError("outputs must name boxes, scores and landmarks once each")
+        return self
 
 
 class Embedding(_Strict):
@@ -108,7 +130,7 @@ class ModelRecord(_Strict):
         url: https address it can be fetched from.
         licence: SPDX identifier, or the plain name of the terms.
         licence_class: whether the terms allow commercial use.
-        accuracy: published or measured figures by name, such as {"LFW": 99.3}.
+        accuracy: published or measured figures in percent by name, such as {"LFW": 99.3}.
         cosine: per reduced precision, the least cosine to fp32 that was measured.
     """
 
@@ -123,7 +145,7 @@ class ModelRecord(_Strict):
     training_data: str | None = None
     paper: str | None = None
     source: str | None = None
-    accuracy: dict[str, float] = {}
+    accuracy: dict[str, Finite] = {}
     notes: str | None = None
     preprocessing: Preprocessing
     detection: RetinaFaceHead | None = None
@@ -137,8 +159,13 @@ class ModelRecord(_Strict):
             raise ValueError("exactly one of 'detection' and 'recognition' must be given")
         if self.task != ("detection" if self.detection else "recognition"):
             raise ValueError(f"task is {self.task!r}, but the other head is described")
-        if self.recognition and not self.preprocessing.size:
-            raise ValueError("a recogniser needs preprocessing.size")
+        if self.recognition:
+            size = TEMPLATE_SIZES[self.recognition.template]
+            if self.preprocessing.size != size:
+                raise ValueError(
+                    f"crops of the template {self.recognition.template} need "
+                    f"preprocessing.size {list(size)}"
+                )
         return self
 
     @property
@@ -159,9 +186,14 @@ def read_record(path: Path) -> ModelRecord:
         RecordError: the file is missing, is not JSON, or a field is wrong; all faults are named.
     """
     try:
-        return ModelRecord.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise RecordError(f"{path}: cannot read the record: {error.strerror}") from error
+        with opened(path) as file:
+            content = file.read(MAX_BYTES + 1)
+    except ModelError as error:
+        raise RecordError(f"the record {error}") from error
+    if len(content) > MAX_BYTES:
+        raise RecordError(f"{path}: not a model record: larger than {MAX_BYTES} bytes")
+    try:
+        return ModelRecord.model_validate_json(content)
     except ValidationError as error:
         faults = "; ".join(
             f"{'.'.join(map(str, fault['loc'])) or 'record'}: {fault['msg']}"
