@@ -142,7 +142,7 @@ REFUSED = {
         "no F32 tensor",
     ),
     "empty zip": (b"PK\x05\x06" + bytes(18), "damaged"),
-    "cut zip": (b"PK\x03\x04" + bytes(40), "no PyTorch weights"),
+    "cut zip": (b"PK\x03\x04" + bytes(40), "damaged PyTorch archive"),
     "empty pickle": (pickle.dumps({}), "no PyTorch weights"),
     "empty": (b"", "the file is empty"),
 }
