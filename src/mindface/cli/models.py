@@ -13,7 +13,7 @@ import typer
 from mindface.cli.options import Json
 
 if TYPE_CHECKING:
-    from mindface.zoo.download import Progress
+    from mindface.zoo.http import Progress
     from mindface.zoo.record import ModelRecord
 
 COLUMNS = ("name", "task", "licence", "accuracy", "size", "path")
@@ -38,7 +38,10 @@ def models(
     """
     from mindface import zoo
 
-    match words or []:
+    words = words or []
+    if offline and words[:1] != ["fetch"]:
+        raise typer.BadParameter("--offline goes with fetch")
+    match words:
         case []:
             records = zoo.records()
             if as_json:
@@ -57,7 +60,7 @@ def models(
             facts = _facts(zoo.get(name))
             _print_json(facts) if as_json else print("\n".join(_lines(facts)))
         case _:
-            raise typer.BadParameter(f"one NAME, not {len(words or [])} words")
+            raise typer.BadParameter(f"one NAME, not {len(words)} words")
 
 
 def _facts(record: ModelRecord) -> dict[str, Any]:

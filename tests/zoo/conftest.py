@@ -1,0 +1,3 @@
+from weight_server import cache, server
+
+__all__ = ["cache", "server"]
