@@ -1,4 +1,5 @@
 import json
+import sys
 
 from weight_server import CONTENT, NAME, cache, server
 
@@ -23,15 +24,16 @@ def test_the_list_as_json(mindface, cache):
     assert listed["edgeface_base"]["path"] is None
 
 
-def test_the_list_on_a_terminal_has_every_name(mindface, cache, monkeypatch):
-    import sys
-
-    monkeypatch.setenv("COLUMNS", "300")
+def test_the_table_on_a_terminal_leaves_nothing_out(mindface, server, cache, monkeypatch):
+    monkeypatch.setenv("MINDFACE_CACHE", str(cache / "[red]"))
+    path = mindface("models", "fetch", NAME).out.strip()
+    monkeypatch.setenv("COLUMNS", "400")
     monkeypatch.setattr(type(sys.stdout), "isatty", lambda self: True)
     code, out, _ = mindface("models")
     assert code == 0
-    assert "edgeface_xs_gamma_06" in out
-    assert "licence" in out
+    assert "[red]" in path
+    for cell in (NAME, "recognition", "MIT, permissive", "0.3 MB", path):
+        assert cell in out
 
 
 def test_one_model(mindface, cache):

@@ -91,10 +91,11 @@ def _print_table(records: list[ModelRecord]) -> None:
         return
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(*COLUMNS)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))  # as it is: a path may hold what rich takes for markup
     Console().print(table)
 
 
@@ -108,7 +109,7 @@ def _row(record: ModelRecord) -> tuple[str, ...]:
 
 
 def _licence(record: ModelRecord) -> str:
-    return f"{record.licence} [{record.licence_class}]"
+    return f"{record.licence}, {record.licence_class}"
 
 
 @contextmanager
