@@ -19,6 +19,7 @@ import time
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -137,13 +138,24 @@ def zip_mutants(content: bytes, seed: int) -> Iterator[bytes]:
         yield buffer.getvalue()
 
 
-def limit_memory() -> int:
-    """Bounds this process' address space and speed; returns its resident bytes now."""
+def peak_bytes() -> int:
+    """The most memory this process held since `reset_peak`; `ru_maxrss` has its parent's in it."""
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) * 1024
+
+
+def reset_peak() -> int:
+    """Makes the kernel forget what imports needed for a moment; returns what is held now."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return peak_bytes()
+
+
+def limit_memory() -> None:
+    """Bounds this process' address space to what it has and `HEADROOM`, and writes no core."""
     pages = Path("/proc/self/statm").read_text().split()
     size = int(pages[0]) * resource.getpagesize() + HEADROOM
     resource.setrlimit(resource.RLIMIT_AS, (size, size))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def read_mutants(kind: str, count: int, seed: int) -> dict:
@@ -159,7 +171,8 @@ def read_mutants(kind: str, count: int, seed: int) -> dict:
         read_weights(path.with_suffix(".pth"))
         path.write_bytes(content)
         read(path)
-        baseline = limit_memory()
+        limit_memory()
+        baseline = reset_peak()
         for _ in range(count):
             path.write_bytes(next(source))
             signal.alarm(SECONDS_EACH)
@@ -172,12 +185,11 @@ def read_mutants(kind: str, count: int, seed: int) -> dict:
                     raise
                 outcomes[type(error).__name__] += 1
             slowest = max(slowest, time.perf_counter() - begin)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {
         "outcomes": dict(outcomes),
         "seconds": round(time.perf_counter() - start, 1),
         "slowest_ms": round(slowest * 1000, 1),
-        "mb": round((peak - baseline) / 1e6, 1),
+        "mb": round((peak_bytes() - baseline) / 1e6, 1),
     }
 
 
@@ -217,9 +229,8 @@ def engine_child(name: str, first: int, count: int, seed: int) -> None:
         path.write_bytes(content)
         run(path, batch)
         limit_memory()
-        for number, mutant in enumerate(source):
-            if number >= count:
-                return
+        baseline = reset_peak()
+        for number, mutant in enumerate(islice(source, count)):
             path.write_bytes(mutant)
             try:
                 check_onnx(path)
@@ -234,13 +245,14 @@ def engine_child(name: str, first: int, count: int, seed: int) -> None:
                 outcome = "ran"
             except Exception:
                 outcome = "refused"
-            os.write(report, f"{outcome}\n".encode())
+            growth = (peak_bytes() - baseline) // 10**6
+            os.write(report, f"{outcome} {growth}\n".encode())
 
 
 def run_engine(name: str, count: int, seed: int) -> dict:
     """Runs mutants in children, going on behind the mutant that ended one."""
     outcomes: Counter[str] = Counter()
-    ends, first, started, start = {}, 0, 0, time.perf_counter()
+    ends, first, started, growth, start = {}, 0, 0, 0, time.perf_counter()
     while True:
         arguments = ("child", name, str(first), str(count), str(seed))
         done = subprocess.run(
@@ -249,8 +261,9 @@ def run_engine(name: str, count: int, seed: int) -> dict:
             stderr=subprocess.DEVNULL,
         )
         whole, _, last = done.stdout.decode().rpartition("\n")
-        finished = dict(line.split() for line in whole.splitlines())
-        outcomes.update(finished.values())
+        finished = [line.split() for line in whole.splitlines()]
+        outcomes.update(outcome for _, outcome, _ in finished)
+        growth = max([growth, *(int(megabytes) for _, _, megabytes in finished)])
         started += len(finished)
         if done.returncode == 0 and not last:
             break
@@ -261,13 +274,12 @@ def run_engine(name: str, count: int, seed: int) -> dict:
         cause = signal.Signals(-done.returncode).name if done.returncode < 0 else "exit"
         ends[number] = "hang" if cause == "SIGALRM" else cause
         first = number + 1
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return {
         "started": started,
         "outcomes": dict(outcomes),
         "ended": ends,
         "seconds": round(time.perf_counter() - start, 1),
-        "peak_mb": round(usage.ru_maxrss * 1024 / 1e6),
+        "mb": growth,
     }
 
 

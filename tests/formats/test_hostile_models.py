@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import hostile_models
 import pytest
@@ -44,3 +45,18 @@ def test_engines_run_or_refuse_what_the_check_lets_through(engine: str, long: bo
     sys.stdout.write(f"{engine} {json.dumps(facts)}\n")
     assert sum(facts["outcomes"].values()) + len(facts["ended"]) == facts["started"]
     assert facts["outcomes"]["ran"] > facts["started"] // 2
+
+
+@linux
+def test_the_memory_measure_sees_a_leak_and_not_its_parents_pages() -> None:
+    """`ru_maxrss` would not: a child begins with what its parent held."""
+    heavy = bytearray(b"x") * 200_000_000
+    code = (
+        "import hostile_models as h; start = h.reset_peak(); held = bytearray(b'x') * 60_000_000; "
+        "print(start, h.peak_bytes() - start)"
+    )
+    folder = Path(hostile_models.__file__).parent
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, check=True)
+    start, growth = map(int, done.stdout.split())
+    assert start < len(heavy)
+    assert 55_000_000 < growth < 70_000_000
