@@ -57,6 +57,12 @@ def test_a_cut_download_goes_on_where_it_stopped(server):
     assert server.ranges == [None, "bytes=1000-", "bytes=3000-"]
 
 
+def test_a_server_that_knows_no_ranges_sends_all_once_more(server):
+    server.plan = [("cut", 1000), ("whole",)]
+    assert fetch(NAME).read_bytes() == CONTENT
+    assert server.ranges == [None, "bytes=1000-"]
+
+
 def test_progress_earns_more_tries(server, monkeypatch):
     monkeypatch.setattr(transport, "PROGRESS", 30_000)
     server.plan = [("cut", 30_000)] * 9
