@@ -30,7 +30,8 @@ def cli_page() -> str:
         arguments = [verb, "--help"] if verb else ["--help"]
         result = CliRunner().invoke(app, arguments, prog_name="mindface", env={"COLUMNS": "100"})
         text = "\n".join(line.rstrip() for line in result.stdout.strip().splitlines())
-        parts.append(f"## {' '.join(['mindface', verb]) if verb else 'mindface'}\n\n```\n{text}\n```")
+        title = f"mindface {verb}" if verb else "mindface"
+        parts.append(f"## {title}\n\n```\n{text}\n```")
     page = "\n\n".join(parts) + "\n"
     return page.replace("| 0 | done |\n\n", "| 0 | done |\n")
 

@@ -113,7 +113,7 @@ def test_an_error_of_the_system_while_reading_is_named(tmp_path: Path, monkeypat
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(os, "open", refused)
-    with pytest.raises(ImageError, match=r"photo\.jpg: cannot be opened: Permission denied"):
+    with pytest.raises(ImageError, match=r"photo\.jpg: cannot be read: Permission denied"):
         open_image(path)
 
 

@@ -40,7 +40,7 @@ MAX_MISFIT = 0.5
 def areas(boxes: NDArray[Any]) -> NDArray[Any]:
     """Areas `(N,)` of boxes `(N, 4)` in square pixels; zero for boxes turned inside out."""
     sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
-    return sides[:, 0] * sides[:, 1]
+    return np.asarray(sides[:, 0] * sides[:, 1])
 
 
 def iou(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
@@ -50,7 +50,7 @@ def iou(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
     sides = np.maximum(high - low, 0)
     shared = sides[..., 0] * sides[..., 1]
     union = areas(a)[:, None] + areas(b)[None, :] - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return np.asarray(np.divide(shared, union, out=np.zeros_like(shared), where=union > 0))
 
 
 def nms(boxes: NDArray[Any], scores: NDArray[Any], threshold: float) -> NDArray[np.intp]:

@@ -50,10 +50,13 @@ def test_unknown_options_are_refused(settings, reason):
         ({"device": "abacus", "engine": "onnxruntime"}, "knows cpu"),
         ({"device": "npu"}, "OpenVINO finds cpu"),
         ({"device": "cpu", "engine": "onnxruntime", "precision": "bf16"}, "none on 'cpu'"),
-        ({"device": "cpu", "engine": "openvino", "precision": "fp16"}, "this CPU has fp32"),
+        ({"device": "cpu", "engine": "openvino", "precision": "bf16"}, "this CPU has fp32"),
     ],
 )
-def test_what_cannot_be_had_is_an_error_and_no_silent_fall_back(model, settings, reason):
+def test_what_cannot_be_had_is_an_error_and_no_silent_fall_back(
+    model, monkeypatch, settings, reason
+):
+    monkeypatch.setattr("mindface.engines.openvino.available_precisions", lambda _: ["fp32"])
     with pytest.raises(EngineError, match=reason):
         load(model, options(**settings), lambda: np.zeros((1, 3, 112, 96), np.float32))
 

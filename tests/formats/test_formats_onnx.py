@@ -230,7 +230,7 @@ def test_a_file_over_the_limit_is_refused_unread(tmp_path: Path) -> None:
 
 def test_files_that_cannot_be_read_say_why(tmp_path: Path) -> None:
     (tmp_path / "empty.onnx").touch()
-    for path, reason in ((tmp_path, "not a regular"), (tmp_path / "empty.onnx", "empty")):
+    for path, reason in ((tmp_path, "a folder, not a file"), (tmp_path / "empty.onnx", "empty")):
         with pytest.raises(WeightsError, match=reason):
             check_onnx(path)
 

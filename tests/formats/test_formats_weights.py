@@ -163,12 +163,12 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo.ckpt")
     (tmp_path / "loop.ckpt").symlink_to(tmp_path / "loop.ckpt")
     cases = {
-        tmp_path: "not a regular file",
-        tmp_path / "fifo.ckpt": "not a regular file",
+        tmp_path: "a folder, not a file",
+        tmp_path / "fifo.ckpt": "a FIFO, not a file",
         tmp_path / "loop.ckpt": "symbolic link",
         tmp_path / "missing.ckpt": "No such file",
         tmp_path / "n\0ul.ckpt": "null byte",
-        Path("/dev/zero"): "not a regular file",
+        Path("/dev/zero"): "a device, not a file",
     }
     for path, reason in cases.items():
         with pytest.raises(WeightsError, match=reason):

@@ -164,7 +164,7 @@ def test_a_name_takes_no_record(tmp_path, name):
         ("weights.pth", ModelError, "mindface export NAME --weights"),
         ("folder/weights", ModelError, "must end in .onnx"),
         ("missing.onnx", ModelError, "No such file"),
-        ("a\0b.onnx", ModelError, "no path"),
+        ("a\0b.onnx", ModelError, "not a path"),
         (f"{'x' * 300}.onnx", ModelError, "cannot be read"),
     ],
 )
@@ -212,13 +212,13 @@ def make_unreadable(path):
 
 
 STRANGE = [
-    (lambda path: path.mkdir(), "a directory"),
+    (lambda path: path.mkdir(), "a folder"),
     (make_fifo, "a FIFO"),
     (make_socket, "cannot be read|a socket"),
     (lambda path: path.symlink_to("/dev/zero"), "a device"),
     (lambda path: path.symlink_to("nowhere"), "No such file"),
     (lambda path: path.symlink_to(path.name), "symbolic links"),
-    (lambda path: path.symlink_to("."), "a directory"),
+    (lambda path: path.symlink_to("."), "a folder"),
     (make_unreadable, "Permission denied"),
 ]
 KINDS = ["directory", "fifo", "socket", "device", "dangling", "loop", "to-directory", "unreadable"]

@@ -95,25 +95,25 @@ def _golden(models: ModelOptions) -> dict[str, Any]:
     from dataclasses import replace
 
     from mindface import golden
+    from mindface.engines.precision import cosine
+    from mindface.results import Embeddings
 
-    faces = golden.portraits()
+    images = [portrait.image for portrait in golden.portraits()]
     engines = [name for name in ("onnxruntime", "openvino") if find_spec(name)]
     report: dict[str, Any] = {}
-    reference = None
+    reference: Embeddings | None = None
     for engine in engines:
         chosen = replace(models, engine=engine, precision="fp32")
         try:
-            results = [chosen.open_analyzer().analyze(face.image) for face in faces]
+            found = chosen.open_analyzer().embed(images)
         except MindFaceError as error:
             report[engine] = {"error": str(error)}
             continue
-        vectors = [found[0].embedding for found in results if found]
-        reference = reference or vectors
+        reference = reference or found
+        alike = len(found) == len(reference) == len(images)
         report[engine] = {
-            "faces": [len(found) for found in results],
-            "cosine": min(
-                (float(a @ b) for a, b in zip(reference, vectors, strict=True)), default=None
-            ),
+            "faces": f"{len(found)} of {len(images)}",
+            "cosine": cosine(reference.embeddings, found.embeddings) if alike else None,
         }
     return report
 

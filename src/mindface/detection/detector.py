@@ -313,7 +313,7 @@ def to_input(
     What the images leave free is the mean colour, zero after normalisation.
     """
     (height, width) = sizes[0][1]
-    mean = np.array(preprocessing.mean)
+    mean = preprocessing.mean
     rgb_mean = mean if preprocessing.color == "rgb" else mean[::-1]
     canvases = []
     for image, ((rows, columns), _) in zip(images, sizes, strict=True):
@@ -326,12 +326,15 @@ def to_input(
                 scaled, 0, height - rows, 0, width - columns, cv2.BORDER_CONSTANT, value=rgb_mean
             )
         )
-    batch = cv2.dnn.blobFromImages(
-        canvases, mean=mean, swapRB=preprocessing.color == "bgr", ddepth=cv2.CV_32F
+    batch = np.asarray(
+        cv2.dnn.blobFromImages(
+            canvases, mean=mean, swapRB=preprocessing.color == "bgr", ddepth=cv2.CV_32F
+        ),
+        np.float32,
     )
     if set(preprocessing.std) != {1.0}:
         batch /= np.array(preprocessing.std, np.float32)[:, None, None]
-    return np.asarray(batch, np.float32)
+    return batch
 
 
 def decode(

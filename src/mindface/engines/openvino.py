@@ -13,6 +13,7 @@ from mindface.engines import Array, EngineOptions, run_in_batches
 from mindface.errors import EngineError
 
 TYPES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
+_LOCK = threading.Lock()
 CAPABILITIES = {"bf16": "BF16", "fp16": "FP16"}
 
 
@@ -112,10 +113,20 @@ def _target(options: EngineOptions) -> str:
     return device
 
 
-@lru_cache(maxsize=1)
 def _core() -> Any:
+    with _LOCK:
+        return _started_core()
+
+
+@lru_cache(maxsize=1)
+def _started_core() -> Any:
     import openvino
 
+    # The bindings fill their tables of types on first use while they hold a lock that needs the
+    # GIL: two threads that come first together wait for each other forever. So one comes alone.
+    tensor = openvino.Tensor(np.zeros(1, np.float32), shared_memory=True)
+    tensor.element_type.to_dtype()
+    tensor.data.sum()
     return openvino.Core()
 
 

@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-import mmap
 import os
-import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 
 from mindface.errors import WeightsError
 from mindface.formats import mindspore, pytorch, safetensors
+from mindface.formats.mapped import mapped
 
 PICKLE, TAR = b"\x80", b"ustar"
 SUFFIXES = (".ckpt", ".safetensors", ".pth", ".pt")
@@ -84,29 +83,6 @@ def write_weights(path: str | os.PathLike[str], arrays: Mapping[str, NDArray[Any
         raise WeightsError(f"{path}: the name {error.object!r} is no Unicode text") from error
     finally:
         partial.unlink(missing_ok=True)
-
-
-def mapped(path: Path) -> memoryview:
-    """The content of a regular file, mapped into memory and read only where it is looked at.
-
-    Raises:
-        WeightsError: no such file, not a file, unreadable, or empty.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise WeightsError(f"{path}: not a regular file")
-            if not status.st_size:
-                raise WeightsError(f"{path}: the file is empty")
-            return memoryview(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ))
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise WeightsError(f"{str(path)!r}: no path: {error}") from error
 
 
 def _write(path: Path, pieces: Iterable[bytes]) -> None:

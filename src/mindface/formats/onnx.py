@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from mindface.errors import IntegrityError
-from mindface.formats import mapped
+from mindface.formats.mapped import mapped
 from mindface.formats.protobuf import VARINT, Field, WireError, fields
 
 MAX_BYTES = 2 * 1024**3

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mindface.errors import ImageError, ImageTooLargeError
+from mindface.files import open_regular
 from mindface.imaging import decode
 
 Source = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | NDArray[Any]
@@ -22,13 +22,6 @@ Source = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | NDArray[Any]
 
 MAX_PIXELS = 200_000_000
 MAX_BYTES = 200_000_000
-_KINDS = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a FIFO",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +157,7 @@ def _started(
             decode.check_size(origin.size, max_pixels)
             yield origin, _orientation(origin)
         else:
-            with _regular_file(origin) if isinstance(origin, str) else io.BytesIO(origin) as file:
+            with open_regular(origin) if isinstance(origin, str) else io.BytesIO(origin) as file:
                 _check_length(file.seek(0, io.SEEK_END), max_bytes)
                 image, orientation = decode.start(file, max_pixels)
                 with image:
@@ -195,29 +188,3 @@ def _check_length(length: int, max_bytes: int) -> None:
             f"{length:,} bytes are over the limit of {max_bytes:,}: "
             "shrink the image or raise max_bytes"
         )
-
-
-def _regular_file(path: str) -> BinaryIO:
-    """Opens a regular file; nothing that could block, or act on being opened."""
-    try:
-        _check_regular(os.stat(path))
-        file = open(path, "rb", opener=_without_blocking)  # noqa: SIM115
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else str(error)
-        raise ImageError(f"cannot be opened: {why}") from error
-    try:
-        _check_regular(os.fstat(file.fileno()))
-    except ImageError:
-        file.close()
-        raise
-    return file
-
-
-def _without_blocking(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-
-
-def _check_regular(status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "not a regular file")
-        raise ImageError(f"this is {kind}, not an image file")

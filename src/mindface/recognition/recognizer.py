@@ -146,4 +146,4 @@ def similarity_matrix(a: NDArray[Any], b: NDArray[Any]) -> Array:
         )
     first = first / np.maximum(np.linalg.norm(first, axis=1, keepdims=True), 1e-12)
     second = second / np.maximum(np.linalg.norm(second, axis=1, keepdims=True), 1e-12)
-    return np.clip(first @ second.T, -1, 1)
+    return np.asarray(np.clip(first @ second.T, -1, 1))

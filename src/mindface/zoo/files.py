@@ -1,10 +1,9 @@
-"""Opening a file that a user names: a regular file, and never a wait on anything else."""
+"""Weight files: opened, hashed, held against their records."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
@@ -12,19 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mindface.errors import IntegrityError, ModelError
+from mindface.files import open_regular
 
 if TYPE_CHECKING:
     from mindface.zoo.record import ModelRecord
-
-# Without O_NONBLOCK opening a FIFO waits for a writer; Windows has no such flag, but O_BINARY.
-FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-KINDS = {
-    stat.S_IFDIR: "a directory",
-    stat.S_IFIFO: "a FIFO",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
 
 
 @contextmanager
@@ -34,26 +24,11 @@ def opened(path: Path) -> Iterator[BufferedReader]:
     Raises:
         ModelError: there is no such file, it is of another kind, or it cannot be read.
     """
-    descriptor = _descriptor(path)
     try:
-        kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
-        if kind != stat.S_IFREG:
-            raise ModelError(f"{path}: {KINDS.get(kind, 'something else')}, not a file")
-        with open(descriptor, "rb", closefd=False) as file:
+        with open_regular(path) as file:
             yield file
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
-    finally:
-        os.close(descriptor)
-
-
-def _descriptor(path: Path) -> int:
-    try:
-        return os.open(path, FLAGS)
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise ModelError(f"{str(path)!r}: no path: {error}") from error
 
 
 def sha256_of(path: Path) -> str:
