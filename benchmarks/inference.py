@@ -14,7 +14,6 @@ speed meets all of them. The peers live in an environment of their own
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import random
@@ -24,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -31,7 +31,7 @@ import numpy as np
 from reference_loop import ReferenceLoop
 
 from mindface import FaceAnalyzer, create_model, export_model, golden
-from mindface.detection.detector import Detector, to_input
+from mindface.detection.detector import Detector
 from mindface.engines import EngineOptions, open_session
 from mindface.recognition.recognizer import Recognizer
 from mindface.zoo import resolve
@@ -118,12 +118,17 @@ def networks(shared: Path, count: int) -> None:
             }
             repeat = 20 if task == "recognition" and "vit_l" not in name else 5
             candidates = {
-                label: lambda session=session: [session.run(batch) for _ in range(repeat)]
+                label: partial(_repeat, partial(session.run, batch), repeat)
                 for label, session in sessions.items()
             }
             print(f"\n{name}, input {size[0]}x{size[1]}, {THREADS} threads")
             table(rounds(candidates, count), repeat)
             model.path.unlink()
+
+
+def _repeat(function: Callable[[], object], count: int) -> None:
+    for _ in range(count):
+        function()
 
 
 def pipeline(shared: Path, count: int, peers: str | None) -> None:
@@ -161,7 +166,8 @@ def pipeline(shared: Path, count: int, peers: str | None) -> None:
             process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
             )
-            assert process.stdin and process.stdout
+            assert process.stdin is not None
+            assert process.stdout is not None
             process.stdin.write(json.dumps([str(path) for path in files]) + "\n")
             process.stdin.flush()
             for peer in json.loads(process.stdout.readline()):
@@ -177,7 +183,8 @@ def pipeline(shared: Path, count: int, peers: str | None) -> None:
 
 
 def _ask(process: subprocess.Popen[str], peer: str) -> None:
-    assert process.stdin and process.stdout
+    assert process.stdin is not None
+    assert process.stdout is not None
     process.stdin.write(peer + "\n")
     process.stdin.flush()
     process.stdout.readline()

@@ -22,14 +22,14 @@ def main() -> None:
     print_to = sys.stdout
     sys.stdout = sys.stderr
     cv2.setNumThreads(int(threads))
-    plain = onnxruntime.InferenceSession
 
-    def with_threads(path, sess_options=None, **settings):
-        sess_options = sess_options or onnxruntime.SessionOptions()
-        sess_options.intra_op_num_threads = int(threads)
-        return plain(path, sess_options, **settings)
+    class WithThreads(onnxruntime.InferenceSession):
+        def __init__(self, path, sess_options=None, **settings):
+            sess_options = sess_options or onnxruntime.SessionOptions()
+            sess_options.intra_op_num_threads = int(threads)
+            super().__init__(path, sess_options, **settings)
 
-    onnxruntime.InferenceSession = with_threads
+    onnxruntime.InferenceSession = WithThreads
     from insightface.app.common import Face
     from insightface.model_zoo.arcface_onnx import ArcFaceONNX
     from uniface.detection import RetinaFace
