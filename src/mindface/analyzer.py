@@ -17,8 +17,16 @@ from mindface import zoo
 from mindface.detection.detector import Detector, Opened
 from mindface.engines import EngineSettings
 from mindface.errors import AlignmentError, ImageError, NoFaceError, SkippedInputsError
-from mindface.geometry import TEMPLATES, align, check_landmarks, similarity_transform
-from mindface.imaging import Source
+from mindface.geometry import (
+    TEMPLATES,
+    align,
+    aligned_landmarks,
+    check_landmarks,
+    fit_crop,
+    similarity_transform,
+)
+from mindface.imaging import Source, open_image
+from mindface.pipeline import batches_ahead
 from mindface.recognition.recognizer import Recognizer
 from mindface.results import Analysis, Array, Detections, Embeddings, Face, Verification
 
@@ -76,7 +84,12 @@ class FaceAnalyzer:
         return self._analyze([self.detector.open(source)], largest=False)[0].embedded
 
     def stream(
-        self, sources: Iterable[Source], *, batch_size: int = 32, largest: bool = False
+        self,
+        sources: Iterable[Source],
+        *,
+        batch_size: int = 32,
+        largest: bool = False,
+        aligned: bool = False,
     ) -> Iterator[Analysis]:
         """Finds and embeds the faces of any number of photos.
 
@@ -86,13 +99,20 @@ class FaceAnalyzer:
             sources: photos; taken as they are needed.
             batch_size: how many photos are worked on together.
             largest: embed only the largest face of each photo.
+            aligned: each photo is a face that was aligned before, such as `mindface align`
+                writes: nothing is detected.
 
         Yields:
             One result a photo, in input order, equal to that photo's alone. A photo that cannot
-            be read has `error`, and no faces.
+            be read, or is not of an aligned face's shape, has `error`, and no faces.
         """
-        for batch in self.detector.open_ahead(sources, batch_size):
-            yield from self._analyze(batch, largest)
+        if aligned:
+            threads = self.recognizer.options.thread_count
+            for crops in batches_ahead(self._open_crop, sources, batch_size, threads):
+                yield from self._embed(crops)
+        else:
+            for batch in self.detector.open_ahead(sources, batch_size):
+                yield from self._analyze(batch, largest)
 
     def embed(
         self,
@@ -100,6 +120,7 @@ class FaceAnalyzer:
         *,
         batch_size: int = 32,
         largest: bool = False,
+        aligned: bool = False,
         strict: bool = False,
     ) -> Embeddings:
         """Embeds the faces of many photos; see `stream` for the arguments.
@@ -108,6 +129,7 @@ class FaceAnalyzer:
             sources: photos.
             batch_size: how many photos are worked on together.
             largest: one row a photo, its largest face, instead of one row a face.
+            aligned: the photos are aligned faces; nothing is detected.
             strict: an unreadable photo is an error; otherwise it is in `skipped`.
 
         Returns:
@@ -117,7 +139,9 @@ class FaceAnalyzer:
             SkippedInputsError: with `strict`, at the first unreadable photo.
         """
         done = []
-        for analysis in self.stream(sources, batch_size=batch_size, largest=largest):
+        for analysis in self.stream(
+            sources, batch_size=batch_size, largest=largest, aligned=aligned
+        ):
             if strict and analysis.error:
                 raise SkippedInputsError(f"{analysis.name}: {analysis.error}")
             done.append(analysis)
@@ -162,18 +186,23 @@ class FaceAnalyzer:
     def _analyze(self, loaded: Sequence[Opened | ImageError], largest: bool) -> list[Analysis]:
         readable = [item for item in loaded if not isinstance(item, ImageError)]
         found = self.detector.detect_opened(readable)
-        cut_all = partial(self._cut, largest=largest)
         with ThreadPoolExecutor(self.detector.options.thread_count) as pool:
-            cuts = list(pool.map(cut_all, readable, found))
-        vectors = self.recognizer.embed([crop for cut in cuts for crop in cut.crops])
-        ends = np.cumsum([len(cut.crops) for cut in cuts])
-        rows = (
-            Analysis(cut.faces, vectors[end - len(cut.faces) : end], cut.candidates, cut.rejected)
-            for cut, end in zip(cuts, ends, strict=True)
-        )
-        return [
-            Analysis.failed(item) if isinstance(item, ImageError) else next(rows) for item in loaded
-        ]
+            cuts = pool.map(partial(self._cut, largest=largest), readable, found)
+            return self._embed(
+                [item if isinstance(item, ImageError) else next(cuts) for item in loaded]
+            )
+
+    def _embed(self, cuts: Sequence[_Cut | ImageError]) -> list[Analysis]:
+        crops = [crop for cut in cuts if isinstance(cut, _Cut) for crop in cut.crops]
+        rest = self.recognizer.embed(crops, aligned=True)
+        analyses = []
+        for cut in cuts:
+            if isinstance(cut, ImageError):
+                analyses.append(Analysis.failed(cut))
+                continue
+            vectors, rest = np.split(rest, [len(cut.crops)])
+            analyses.append(Analysis(cut.faces, vectors, cut.candidates, cut.rejected))
+        return analyses
 
     def _cut(self, opened: Opened, faces: Detections, largest: bool) -> _Cut:
         picked, rejected = plausible(faces)
@@ -183,6 +212,26 @@ class FaceAnalyzer:
         crops = cut_faces(opened, picked.landmarks, template) if len(picked) else []
         return _Cut(picked, crops, len(faces), rejected)
 
+    def _open_crop(self, source: Source) -> _Cut | ImageError:
+        """An aligned face as if it had been cut out of a photo, filling it."""
+        try:
+            photo = open_image(source)
+            pixels = photo.read()
+        except ImageError as error:
+            return error
+        whole = Detections(
+            np.array([[0, 0, photo.width, photo.height]], np.float32),
+            np.ones(1, np.float32),
+            aligned_landmarks(pixels.shape[:2])[None],
+            photo.width,
+            photo.height,
+            photo.path,
+        )
+        try:
+            return _Cut(whole, [fit_crop(pixels, self.recognizer.template)], 1)
+        except AlignmentError as error:
+            return _Cut(whole.select([]), [], 0, (str(error),))
+
 
 @dataclass(frozen=True)
 class _Cut:
@@ -191,7 +240,7 @@ class _Cut:
     faces: Detections
     crops: list[Image]
     candidates: int
-    rejected: tuple[str, ...]
+    rejected: tuple[str, ...] = ()
 
 
 def plausible(faces: Detections) -> tuple[Detections, tuple[str, ...]]:

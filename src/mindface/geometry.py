@@ -174,6 +174,39 @@ def align(
     return np.asarray(cv2.warpAffine(image, matrix, (columns, rows)), np.uint8)
 
 
+def fit_crop(crop: Image, template: str) -> Image:
+    """Brings an aligned face of another size onto a template: scaled, and its sides cut off.
+
+    Args:
+        crop: `(H, W, 3)` RGB uint8, square, or of the template's own proportions.
+        template: a name of `TEMPLATES`.
+
+    Raises:
+        AlignmentError: the crop has other proportions.
+    """
+    (rows, columns), _ = TEMPLATES[template]
+    height, width = crop.shape[:2]
+    if width not in (height, round(height * columns / rows)):
+        raise AlignmentError(
+            f"{width} x {height} pixels are no aligned face: give {columns} x {rows} or a square"
+        )
+    wide = rows if width == height else columns
+    if (height, width) != (rows, wide):
+        how = cv2.INTER_AREA if height > rows else cv2.INTER_LINEAR
+        crop = np.asarray(cv2.resize(crop, (wide, rows), interpolation=how), np.uint8)
+    side = (wide - columns) // 2
+    return np.ascontiguousarray(crop[:, side : side + columns])
+
+
+def aligned_landmarks(shape: tuple[int, ...]) -> Array:
+    """Where the landmarks `(5, 2)` lie in an aligned face of this (height, width)."""
+    height, width = shape
+    (rows, columns), points = TEMPLATES["arcface_112x112"]
+    return points * (height / rows) + np.array(
+        [(width - columns * height / rows) / 2, 0], np.float32
+    )
+
+
 def _shrink(
     image: Image, matrix: NDArray[np.float64], size: tuple[int, int]
 ) -> tuple[Image, NDArray[np.float64]]:

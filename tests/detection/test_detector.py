@@ -6,9 +6,19 @@ import pytest
 from PIL import Image
 
 from mindface import Detector, golden
-from mindface.detection.detector import Candidates, Thresholds, decode, input_shape, merge, to_input
+from mindface.detection.detector import (
+    Candidates,
+    Look,
+    Opened,
+    Thresholds,
+    decode,
+    grouped,
+    merge,
+    to_input,
+)
 from mindface.errors import ImageError, ModelError
 from mindface.geometry import iou
+from mindface.imaging import open_image
 from mindface.zoo.record import Preprocessing, RetinaFaceHead
 
 BGR = Preprocessing(color="bgr", mean=(104, 117, 123), std=(1, 1, 1))
@@ -21,27 +31,39 @@ def detector(exported):
 
 
 @pytest.fixture
+def opened():
+    return lambda image: Opened(open_image(image), image)
+
+
+@pytest.fixture
 def collins():
     return golden.portraits()[0]
 
 
 @pytest.mark.parametrize(
-    ("shape", "scale", "expected"),
+    ("shape", "scale", "size", "input_shape"),
     [
-        ((400, 266), 1.0, ((640, 426), (640, 448))),
-        ((266, 400), 1.0, ((426, 640), (448, 640))),
-        ((3000, 4000), 0.25, ((120, 160), (256, 256))),
-        ((1, 5000), 1.0, ((1, 640), (64, 640))),
+        ((400, 266), 1.0, (640, 426), (640, 448)),
+        ((266, 400), 1.0, (426, 640), (448, 640)),
+        ((3000, 4000), 0.25, (120, 160), (128, 160)),
+        ((1, 5000), 1.0, (1, 640), (32, 640)),
     ],
 )
-def test_inputs_come_in_few_shapes(shape, scale, expected):
-    assert input_shape(shape, 640, scale) == expected
+def test_inputs_come_in_few_shapes(opened, shape, scale, size, input_shape):
+    look = Look.at(opened(np.zeros((*shape, 3), np.uint8)), 640, scale)
+    assert (look.size, look.shape) == (size, input_shape)
+    np.testing.assert_allclose(look.enlargement * size[::-1], shape[::-1], rtol=1e-6)
+
+
+def test_one_shape_comes_after_the_other():
+    shapes = [(32, 64), (64, 64), (32, 64), (64, 64), (64, 64)]
+    assert grouped(shapes, 2) == [[1, 3], [4], [0, 2]]
 
 
 @pytest.mark.parametrize("facts", [BGR, RGB], ids=["bgr", "rgb"])
-def test_pixels_are_normalised_as_the_record_says(facts):
+def test_pixels_are_normalised_as_the_record_says(opened, facts):
     image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
-    batch = to_input([image], [((20, 30), (32, 64))], facts)
+    batch = to_input([Look(opened(image), (20, 30), (32, 64))], facts)
     pixels = image[..., ::-1] if facts.color == "bgr" else image
     expected = (pixels.astype(float) - facts.mean) / facts.std
     assert batch.shape == (1, 3, 32, 64)

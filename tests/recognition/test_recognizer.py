@@ -11,18 +11,23 @@ def recognizer(exported):
     return Recognizer(exported.recognizer, engine="onnxruntime")
 
 
-@pytest.mark.parametrize("count", range(1, 40))
-def test_batches_have_few_sizes(count):
-    sizes = batch_sizes(count)
-    assert sum(sizes) == count
-    assert set(sizes) <= {1, 2, 4, 8}
-    assert sorted(sizes, reverse=True) == sizes
+@pytest.mark.parametrize(
+    ("count", "sizes", "batches"),
+    [
+        (0, (8, 1), []),
+        (1, (8, 1), [1]),
+        (19, (8, 1), [8, 8, 1, 1, 1]),
+        (87, (64, 16, 4, 1), [64, 16, 4, 1, 1, 1]),
+    ],
+)
+def test_batches_have_few_sizes(count, sizes, batches):
+    assert batch_sizes(count, sizes) == batches
 
 
 @pytest.mark.shared
 def test_embeddings_have_unit_length_and_the_records_size(recognizer):
     crops = golden.crops(recognizer.template)
-    vectors = recognizer.embed(crops)
+    vectors = recognizer.embed(crops, aligned=True)
     assert vectors.shape == (4, recognizer.embedding_size) == (4, 128)
     assert vectors.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
@@ -31,7 +36,7 @@ def test_embeddings_have_unit_length_and_the_records_size(recognizer):
 @pytest.mark.shared
 def test_a_face_is_like_its_mirror_image_and_unlike_another(recognizer):
     collins, hopper, mirrored_collins, mirrored_hopper = recognizer.embed(
-        golden.crops(recognizer.template)
+        golden.crops(recognizer.template), aligned=True
     )
     assert collins @ mirrored_collins > 0.8
     assert hopper @ mirrored_hopper > 0.8
@@ -44,8 +49,8 @@ def test_a_batch_is_its_faces_one_by_one(recognizer):
     faces = golden.crops(recognizer.template)
     noise = rng.integers(-20, 20, (27, *faces.shape[1:]))
     crops = np.clip(faces[rng.integers(0, 4, 27)] + noise, 0, 255).astype(np.uint8)
-    together = recognizer.embed(crops)
-    alone = np.concatenate([recognizer.embed(crop[None]) for crop in crops])
+    together = recognizer.embed(crops, aligned=True)
+    alone = np.concatenate([recognizer.embed(crop[None], aligned=True) for crop in crops])
     np.testing.assert_allclose(together, alone, atol=1e-6)
 
 
@@ -55,13 +60,13 @@ def test_images_with_landmarks_are_aligned_first(recognizer):
     vectors = recognizer.embed(
         [face.image for face in portraits], np.stack([face.landmarks for face in portraits])
     )
-    expected = recognizer.embed(golden.crops(recognizer.template)[:2])
+    expected = recognizer.embed(golden.crops(recognizer.template)[:2], aligned=True)
     np.testing.assert_array_equal(vectors, expected)
 
 
 @pytest.mark.shared
 def test_nothing_gives_nothing(recognizer):
-    assert recognizer.embed([]).shape == (0, 128)
+    assert recognizer.embed([], aligned=True).shape == (0, 128)
 
 
 @pytest.mark.shared
@@ -75,7 +80,15 @@ def test_nothing_gives_nothing(recognizer):
 )
 def test_what_is_no_aligned_crop_is_refused(recognizer, crop):
     with pytest.raises(ValueError, match="aligned uint8"):
-        recognizer.embed([crop])
+        recognizer.embed([crop], aligned=True)
+
+
+@pytest.mark.shared
+def test_whether_a_face_is_aligned_is_said_and_never_guessed(recognizer):
+    crops = golden.crops(recognizer.template)
+    for arguments in ({}, {"landmarks": np.zeros((4, 5, 2)), "aligned": True}):
+        with pytest.raises(ValueError, match=r"FaceAnalyzer\.embed takes photos"):
+            recognizer.embed(crops, **arguments)
 
 
 @pytest.mark.shared

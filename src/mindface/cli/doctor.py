@@ -95,7 +95,7 @@ def _golden(models: ModelOptions) -> dict[str, Any]:
     from dataclasses import replace
 
     from mindface import golden
-    from mindface.engines.precision import cosine
+    from mindface.engines.choice import cosine
     from mindface.results import Embeddings
 
     images = [portrait.image for portrait in golden.portraits()]

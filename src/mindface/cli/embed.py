@@ -19,6 +19,9 @@ def embed(
     paths: Paths,
     output: Annotated[Path, typer.Option(metavar="X.npz", help="The file to write.")],
     largest: Largest = False,
+    aligned: Annotated[
+        bool, typer.Option("--aligned", help="The photos are aligned faces: detect nothing.")
+    ] = False,
     score: Score = 0.5,
     batch_size: Annotated[int, typer.Option(min=1, help="Photos worked on together.")] = 32,
     shard_size: Annotated[int, typer.Option(min=1, help="Photos between two saves.")] = 1024,
@@ -47,11 +50,11 @@ def embed(
         [str(path) for path in files],
         analyzer.recognizer.embedding_size,
         record.contract,
-        f"{analyzer.detector.record.sha256} {largest} {score}",
+        f"{analyzer.detector.record.sha256} {largest} {aligned} {score}",
     )
     done = shards.done
     stream = track(
-        analyzer.stream(files[done:], batch_size=batch_size, largest=largest),
+        analyzer.stream(files[done:], batch_size=batch_size, largest=largest, aligned=aligned),
         len(files) - done,
         "embed",
     )

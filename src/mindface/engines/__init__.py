@@ -1,7 +1,7 @@
 """Engines: what runs an ONNX file. One protocol, one file an engine.
 
-`load` chooses the engine and the precision; a device is a demand, never a wish: what cannot be
-had is an `EngineError` that says why.
+A device is a demand, never a wish: what cannot be had is an `EngineError` that says why. What the
+options leave to "auto" is settled in `choice`.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
-from importlib.util import find_spec
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal, Protocol, TypedDict, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mindface.errors import EngineError, MissingExtraError
+from mindface.errors import EngineError
 
 if TYPE_CHECKING:
     from mindface.zoo import Model
@@ -65,12 +64,12 @@ class EngineOptions:
     """Where and how models run.
 
     Attributes:
-        engine: "onnxruntime", "openvino", or "auto": OpenVINO on a CPU where it is installed
-            (see docs/decisions/0002-engines.md), ONNX Runtime elsewhere.
+        engine: "onnxruntime", "openvino", or "auto": on a CPU whichever of those installed is the
+            fastest for the model (`mindface.engines.choice`), ONNX Runtime elsewhere.
         device: "cpu", "cuda", "cuda:1", "tensorrt", "cann", "coreml", "directml" for ONNX
             Runtime; "cpu", "gpu", "npu" for OpenVINO.
-        precision: "fp32", "bf16", "fp16", or "auto": bf16 where the processor has it and the
-            outputs stay within `mindface.engines.precision.MIN_COSINE` of fp32, else fp32.
+        precision: "fp32", "bf16", "fp16", or "auto": bf16 where the processor has it, is faster
+            with it, and the outputs keep a cosine of 0.999 to fp32; else fp32.
         threads: processor threads to use; None for all that the process may use.
         streams: how many calls of `run` are meant to go side by side, sharing `threads`.
     """
@@ -97,40 +96,6 @@ class EngineOptions:
         affinity = getattr(os, "sched_getaffinity", None)
         return len(affinity(0)) if affinity else os.cpu_count() or 1
 
-    def resolved(self) -> EngineOptions:
-        """The same with the engine chosen.
-
-        Raises:
-            MissingExtraError: OpenVINO was demanded and is not installed.
-        """
-        if self.engine == "openvino" and not find_spec("openvino"):
-            raise MissingExtraError("the engine openvino", "openvino")
-        if self.engine != "auto":
-            return self
-        if self.device in ("gpu", "npu") or (self.device == "cpu" and find_spec("openvino")):
-            return replace(self, engine="openvino").resolved()
-        return replace(self, engine="onnxruntime")
-
-
-def load(model: Model, options: EngineOptions, probe: Callable[[], Array]) -> Session:
-    """Loads a model into an engine.
-
-    Args:
-        model: a record and its verified file, from `mindface.zoo.resolve`.
-        options: engine, device, precision and threads.
-        probe: gives a real input of the model, by which precision "auto" is judged.
-
-    Raises:
-        EngineError: engine, device or precision cannot be had, or the engine refuses the graph.
-        MissingExtraError: the engine demanded is not installed.
-    """
-    options = options.resolved()
-    if options.precision == "auto":
-        from mindface.engines.precision import choose
-
-        options = replace(options, precision=choose(model, options, probe))
-    return open_session(model, options)
-
 
 class Sessions:
     """A model loaded for one call at a time and, when first needed, for many side by side.
@@ -139,25 +104,44 @@ class Sessions:
     every thread has one of its own, and on an accelerator when they queue.
 
     Args:
-        model: what to load.
+        model: a record and its verified file, from `mindface.zoo.resolve`.
         options: engine, device, precision and threads.
-        probe: see `load`.
+        probe: gives real inputs of the model, by which "auto" is settled.
     """
 
     def __init__(self, model: Model, options: EngineOptions, probe: Callable[[], Array]) -> None:
-        self._load = partial(load, model, probe=probe)
+        self._model = model
         self._options = options
+        self._probe = probe
         self._lock = threading.Lock()
         self._loaded: dict[int, Session] = {}
 
     @property
     def alone(self) -> Session:
-        """The session for one call at a time."""
+        """The session for one call at a time.
+
+        Raises:
+            EngineError: engine, device or precision cannot be had, or the engine refuses the
+                graph.
+            MissingExtraError: the engine demanded is not installed.
+        """
         return self._with_streams(1)
 
-    def map(self, function: Callable[[Session, Item], Result], items: list[Item]) -> list[Result]:
-        """Calls `function(session, item)` for each item, side by side; results in input order."""
-        if len(items) < 2:
+    def map(
+        self,
+        function: Callable[[Session, Item], Result],
+        items: list[Item],
+        *,
+        alone: bool = False,
+    ) -> list[Result]:
+        """Calls `function(session, item)` for each item; results in input order.
+
+        Args:
+            function: what to do.
+            items: with what; started in this order.
+            alone: one after the other with all threads, not side by side.
+        """
+        if alone or len(items) < 2:
             return [function(self.alone, item) for item in items]
         streams = self._options.thread_count if self._options.device == "cpu" else 1
         session = self._with_streams(streams)
@@ -167,8 +151,15 @@ class Sessions:
     def _with_streams(self, streams: int) -> Session:
         with self._lock:
             if streams not in self._loaded:
-                self._loaded[streams] = self._load(options=replace(self._options, streams=streams))
+                options = replace(self._settled, streams=streams)
+                self._loaded[streams] = open_session(self._model, options)
             return self._loaded[streams]
+
+    @cached_property
+    def _settled(self) -> EngineOptions:
+        from mindface.engines.choice import choose
+
+        return choose(self._model, self._options, self._probe)
 
 
 def open_session(model: Model, options: EngineOptions) -> Session:

@@ -96,6 +96,11 @@ def available_precisions(device: str = "cpu") -> list[str]:
     return ["fp32", *(name for name, flag in CAPABILITIES.items() if flag in native)]
 
 
+def processor() -> str:
+    """The name of this machine's processor."""
+    return str(_core().get_property("CPU", "FULL_DEVICE_NAME"))
+
+
 def _target(options: EngineOptions) -> str:
     device = options.device.upper()
     if not any(

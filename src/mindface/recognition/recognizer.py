@@ -19,6 +19,10 @@ from mindface.results import Array
 
 Image = NDArray[np.uint8]
 
+# Few sizes, because engines prepare for each; small ones, because processors gain little by more.
+CPU_BATCHES = (8, 1)
+ACCELERATOR_BATCHES = (64, 16, 4, 1)
+
 
 class Recognizer:
     """A network that maps an aligned face to a point on the unit sphere.
@@ -70,22 +74,35 @@ class Recognizer:
         return TEMPLATES[self.template][0]
 
     def embed(
-        self, images: Image | Sequence[Image], landmarks: NDArray[Any] | None = None
+        self,
+        images: Image | Sequence[Image],
+        landmarks: NDArray[Any] | None = None,
+        *,
+        aligned: bool = False,
     ) -> Array:
-        """Embeds faces.
+        """Embeds faces: images with their landmarks, or crops that were aligned before.
+
+        For photos whose faces are still to be found, see `mindface.FaceAnalyzer.embed`.
 
         Args:
-            images: aligned crops `(N, H, W, 3)` RGB uint8, as an array or a sequence; or, with
-                `landmarks`, images of any size.
-            landmarks: `(N, 5, 2)`, one face in each image, in pixels of it.
+            images: RGB uint8, as an array `(N, H, W, 3)` or a sequence; of any size, one face
+                each, with `landmarks`; of `crop_size` with `aligned`.
+            landmarks: `(N, 5, 2)` in pixels of each image.
+            aligned: the images are crops that lie on `template`.
 
         Returns:
             `(N, D)` float32 of unit length; `(0, D)` for none.
 
         Raises:
-            ValueError: a crop is not of `crop_size`, or not uint8.
+            ValueError: neither landmarks nor `aligned`, or both; a crop is not of `crop_size`, or
+                not uint8.
             AlignmentError: landmarks that no face can have.
         """
+        if aligned == (landmarks is not None):
+            raise ValueError(
+                "give landmarks, or aligned=True for crops that lie on the template "
+                f"{self.template}; FaceAnalyzer.embed takes photos"
+            )
         crops = list(images)
         if landmarks is not None:
             pairs = zip(crops, landmarks, strict=True)
@@ -93,7 +110,8 @@ class Recognizer:
         self._check(crops)
         if not crops:
             return np.zeros((0, self.embedding_size), np.float32)
-        ends = np.cumsum([0, *batch_sizes(len(crops))])
+        sizes = CPU_BATCHES if self.options.device == "cpu" else ACCELERATOR_BATCHES
+        ends = np.cumsum([0, *batch_sizes(len(crops), sizes)])
         parts = [crops[start:stop] for start, stop in pairwise(ends)]
         return np.concatenate(list(self._sessions.map(self._run, parts)))
 
@@ -103,7 +121,7 @@ class Recognizer:
             if crop.shape != wanted or crop.dtype != np.uint8:
                 raise ValueError(
                     f"crop {index} is {crop.dtype} {crop.shape}, but {self.record.name} takes "
-                    f"aligned uint8 {wanted}: give landmarks, or use FaceAnalyzer for photos"
+                    f"aligned uint8 {wanted}"
                 )
 
     def _run(self, session: Session, crops: Sequence[Image]) -> Array:
@@ -125,11 +143,13 @@ class Recognizer:
         )
 
 
-def batch_sizes(count: int, most: int = 8) -> list[int]:
-    """Splits `count` into full batches and powers of two, so that engines see few sizes."""
-    sizes = [most] * (count // most)
-    rest = count % most
-    return sizes + [1 << bit for bit in reversed(range(most.bit_length())) if rest >> bit & 1]
+def batch_sizes(count: int, sizes: Sequence[int]) -> list[int]:
+    """Splits `count` into as few batches of the `sizes` (largest first, the last 1) as can be."""
+    batches = []
+    for size in sizes:
+        batches += [size] * (count // size)
+        count %= size
+    return batches
 
 
 def similarity_matrix(a: NDArray[Any], b: NDArray[Any]) -> Array:
