@@ -1,9 +1,20 @@
-# The habits. `make setup` needs nothing but Python 3.11 or newer.
+# The habits. Nothing is needed but Python 3.11 or newer; `make` alone lists them.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+LIGHT = .venv-light/bin
+WEIGHTS = ../shared/data/weights
+GOLDEN = src/mindface/golden
+MODELS = --detector build/detector.onnx --recognizer build/recognizer.onnx
 
-.PHONY: setup check test bench docs
+.PHONY: help setup demo check test bench docs
+
+help:
+	@echo "make demo    install MindFace and run it on two portraits"
+	@echo "make test    install what the tests need and run them"
+	@echo "make check   lint, types, import contracts"
+	@echo "make docs    write the pages that are made from the code"
+	@echo "make bench   measure (minutes; docs/benchmarks.md)"
 
 setup: $(VENV)/ready
 
@@ -14,6 +25,21 @@ $(VENV)/ready: pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	touch $@
 
+# Weights become ONNX files with torch; everything after that runs in an environment without it.
+demo: build/detector.onnx build/recognizer.onnx
+	$(PYTHON) -m venv .venv-light
+	$(LIGHT)/pip install --quiet .
+	$(LIGHT)/mindface detect $(GOLDEN) --draw build/drawn $(MODELS)
+	$(LIGHT)/mindface verify $(GOLDEN)/eileen_collins.jpg $(GOLDEN)/grace_hopper.jpg $(MODELS)
+
+build/detector.onnx: | $(VENV)/ready
+	$(BIN)/mindface export retinaface_mobilenet025 --output $@ --licence MIT \
+		--weights $(WEIGHTS)/retinaface_mobilenet025.pth
+
+build/recognizer.onnx: | $(VENV)/ready
+	$(BIN)/mindface export mobilefacenet_112x96 --output $@ \
+		--weights $(WEIGHTS)/mobilefacenet_casia_112x96.pth
+
 test: setup
 	$(BIN)/pytest
 
@@ -23,11 +49,14 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: setup
+	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/generate_catalogue.py
+
 bench: setup
 	$(BIN)/python benchmarks/inference.py networks
 	$(BIN)/python benchmarks/inference.py pipeline
+	$(BIN)/python benchmarks/inference.py stages
+	$(BIN)/python benchmarks/inference.py start
 	$(BIN)/python benchmarks/inference.py memory
 	$(BIN)/python benchmarks/inference.py megapixels
-
-docs: setup
-	$(BIN)/python docs/generate.py

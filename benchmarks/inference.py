@@ -2,6 +2,7 @@
 
     python benchmarks/inference.py networks --shared ../shared
     python benchmarks/inference.py pipeline --shared ../shared --peers .venv-peers/bin/python
+    python benchmarks/inference.py stages --shared ../shared
     python benchmarks/inference.py start
     python benchmarks/inference.py memory --shared ../shared
     python benchmarks/inference.py megapixels
@@ -28,10 +29,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from reference_loop import ReferenceLoop
 
 from mindface import FaceAnalyzer, create_model, export_model, golden
-from mindface.detection.detector import Detector
+from mindface.analyzer import cut_faces, plausible
+from mindface.detection.detector import Detector, Look, to_input
 from mindface.engines import EngineOptions, open_session
 from mindface.recognition.recognizer import Recognizer
 from mindface.zoo import resolve
@@ -139,24 +142,26 @@ def pipeline(shared: Path, count: int, peers: str | None) -> None:
         detector = exported(shared, "retinaface_mobilenet025", folder)
         recognizer = exported(shared, "arcface_mobilefacenet", folder)
 
-        def analyzer(engine: str, precision: str) -> FaceAnalyzer:
-            return FaceAnalyzer(
-                detector, recognizer, engine=engine, precision=precision, threads=THREADS
-            )
+        def analyzer(engine: str, precision: str, **options: object) -> FaceAnalyzer:
+            settings = {"engine": engine, "precision": precision, "threads": THREADS}
+            return FaceAnalyzer(Detector(detector, **options, **settings), recognizer, **settings)
 
         loop = ReferenceLoop(detector, recognizer, THREADS)
-        ort, fp32 = analyzer("onnxruntime", "fp32"), analyzer("openvino", "fp32")
-        default = FaceAnalyzer(detector, recognizer)
+        ort, openvino = analyzer("onnxruntime", "fp32"), analyzer("openvino", "fp32")
+        fp32, default = analyzer("auto", "fp32"), analyzer("auto", "auto")
+        one_scale = analyzer("auto", "auto", scales=(1.0,))
         candidates: dict[str, Callable[[], object]] = {
-            "straight loop, ONNX Runtime, 640x640": lambda: [loop(path) for path in files],
-            "one by one, ONNX Runtime fp32, rectangles": lambda: [ort.analyze(p) for p in files],
-            "one by one, OpenVINO fp32": lambda: [fp32.analyze(p) for p in files],
-            "overlapped, ONNX Runtime fp32": lambda: list(ort.stream(files)),
-            "overlapped, one face a run, OpenVINO fp32": lambda: list(
-                fp32.stream(files, batch_size=1)
+            "straight loop, ONNX Runtime fp32": lambda: [loop(path) for path in files],
+            "one by one, ONNX Runtime fp32": lambda: [ort.analyze(path) for path in files],
+            "one by one, OpenVINO fp32": lambda: [openvino.analyze(path) for path in files],
+            "one by one, default": lambda: [default.analyze(path) for path in files],
+            "overlapped, one photo at a time, default": lambda: list(
+                default.stream(files, batch_size=1)
             ),
-            "overlapped and batched, OpenVINO fp32": lambda: list(fp32.stream(files)),
-            "default settings": lambda: list(default.stream(files)),
+            "overlapped and batched, ONNX Runtime fp32": lambda: list(ort.stream(files)),
+            "overlapped and batched, fp32": lambda: list(fp32.stream(files)),
+            "default: overlapped and batched": lambda: list(default.stream(files)),
+            "default, one scale": lambda: list(one_scale.stream(files)),
         }
         print(f"{len(files)} photos, {THREADS} threads, milliseconds a photo")
         process = None
@@ -175,11 +180,74 @@ def pipeline(shared: Path, count: int, peers: str | None) -> None:
         table(rounds(candidates, count), len(files))
         if process:
             process.communicate("\n")
-        chosen = (default.detector, default.recognizer)
+        for part in (default.detector, default.recognizer):
+            session = part._sessions.alone
+            print(f"default for {part.record.name}: {session.engine} {session.precision}")
+
+
+def stages(shared: Path, count: int) -> None:
+    """Where the time goes: one core's milliseconds a photo by stage, and what they must cost."""
+    files = photos_of(shared, 100)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        settings = {"threads": 1}
+        detector = Detector(exported(shared, "retinaface_mobilenet025", folder), **settings)
+        recognizer = Recognizer(exported(shared, "arcface_mobilefacenet", folder), **settings)
+        opened = [detector.open(path) for path in files]
+        looks = [Look.at(o, detector.input_size, s) for o in opened for s in detector.scales]
+        looks.sort(key=lambda look: look.shape)
+        inputs = [to_input([look], detector.record.preprocessing) for look in looks]
+        faces = [plausible(found)[0] for found in detector.detect_opened(opened)]
+        pairs = [(o, found) for o, found in zip(opened, faces, strict=True) if len(found)]
+        crops = [crop for o, found in pairs for crop in cut_faces(o, found.landmarks)]
+        heads = [recognizer._to_input(crops[i : i + 8]) for i in range(0, len(crops), 8)]
+        eyes, brain = detector._sessions.alone, recognizer._sessions.alone
+        candidates: dict[str, Callable[[], object]] = {
+            "everything, one after the other": lambda: list(
+                FaceAnalyzer(detector, recognizer).stream(files)
+            ),
+            "read and decode": lambda: [detector.open(path) for path in files],
+            "scale and normalise": lambda: [
+                to_input([look], detector.record.preprocessing) for look in looks
+            ],
+            f"detector ({eyes.engine} {eyes.precision})": lambda: [eyes.run(x) for x in inputs],
+            "align": lambda: [cut_faces(o, found.landmarks) for o, found in pairs],
+            f"recogniser ({brain.engine} {brain.precision})": lambda: [brain.run(x) for x in heads],
+        }
+        print(f"{len(files)} photos, {len(crops)} faces, 1 thread, milliseconds a photo")
+        table(rounds(candidates, count), len(files))
+        detection = sum(operations("retinaface_mobilenet025", x.shape) for x in inputs)
+        recognition = len(crops) * operations("arcface_mobilefacenet", (1, 3, 112, 112))
         print(
-            "default:",
-            *(f"{part._sessions.alone.engine} {part._sessions.alone.precision}" for part in chosen),
+            f"GFLOP a photo: detector {detection / 1e9 / len(files):.2f}, recogniser "
+            f"{recognition / 1e9 / len(files):.2f}; one core multiplies float32 matrices at "
+            f"{matrix_speed() / 1e9:.0f} GFLOP/s"
         )
+
+
+def operations(name: str, shape: tuple[int, ...]) -> int:
+    """Floating-point operations of a network's convolutions and linear layers on one input."""
+    total = 0
+
+    def count(layer: torch.nn.Module, _: object, output: torch.Tensor) -> None:
+        nonlocal total
+        total += 2 * output.numel() * layer.weight[0].numel()
+
+    network = create_model(name).eval()
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
+            layer.register_forward_hook(count)
+    with torch.inference_mode():
+        network(torch.zeros(shape))
+    return total
+
+
+def matrix_speed() -> float:
+    """Floating-point operations a second of one core on large matrices, by torch's BLAS."""
+    torch.set_num_threads(1)
+    a = torch.rand(2048, 2048)
+    seconds = rounds({"matmul": lambda: a @ a}, 5)["matmul"]
+    return 2 * 2048**3 / min(seconds)
 
 
 def _ask(process: subprocess.Popen[str], peer: str) -> None:
@@ -261,7 +329,7 @@ def megapixels(shared: Path, count: int) -> None:
 def main() -> None:
     """Runs one of the benchmarks."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    kinds = ("networks", "pipeline", "start", "memory", "megapixels")
+    kinds = ("networks", "pipeline", "stages", "start", "memory", "megapixels")
     parser.add_argument("kind", choices=kinds)
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     parser.add_argument("--rounds", type=int, default=5)
@@ -275,6 +343,8 @@ def main() -> None:
         networks(chosen.shared, chosen.rounds)
     elif chosen.kind == "pipeline":
         pipeline(chosen.shared, chosen.rounds, chosen.peers)
+    elif chosen.kind == "stages":
+        stages(chosen.shared, chosen.rounds)
     elif chosen.kind == "start":
         start(chosen.rounds, chosen.models)
     elif chosen.kind == "memory":

@@ -1,58 +1,75 @@
-"""Writes the pages that are made from the code: docs/cli.md.
+"""Writes docs/cli.md from the commands and the errors.
 
     python docs/generate.py
 
-A test fails where a page and the code have drifted apart.
+A test fails where the page and the code have drifted apart.
 """
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from typer.testing import CliRunner
+import typer
 
 from mindface import errors
 from mindface.cli.main import app
 
+PAGE = Path(__file__).with_name("cli.md")
 
-def cli_page() -> str:
-    """The help of every command, and the exit codes."""
-    parts = [
-        "# Command line",
-        "Made by `python docs/generate.py` from the code; not edited by hand.",
-        "Results go to standard output, everything else to standard error; with `--json` standard "
-        "output is JSON only. An error is one line on standard error, beginning `mindface: `.",
-        "## Exit codes",
-        "| code | meaning |\n|---|---|\n| 0 | done |",
-        exit_codes(),
-    ]
-    for verb in [None, *(command.callback.__name__ for command in app.registered_commands)]:
-        arguments = [verb, "--help"] if verb else ["--help"]
-        result = CliRunner().invoke(app, arguments, prog_name="mindface", env={"COLUMNS": "100"})
-        text = "\n".join(line.rstrip() for line in result.stdout.strip().splitlines())
-        title = f"mindface {verb}" if verb else "mindface"
-        parts.append(f"## {title}\n\n```\n{text}\n```")
-    page = "\n\n".join(parts) + "\n"
-    return page.replace("| 0 | done |\n\n", "| 0 | done |\n")
+HEAD = """# Command line
+
+Made by `python docs/generate.py` from the code; not edited by hand.
+
+Results go to standard output, everything else to standard error; with `--json` standard output is
+JSON only. An error is one line on standard error, beginning `mindface: `.
+
+## Exit codes
+
+| code | meaning |
+|---|---|
+| 0 | done |"""
 
 
-def exit_codes() -> str:
-    """A table row for each exit code and the errors behind it."""
-    codes: dict[int, list[type[Exception]]] = {2: []}
-    for name, value in vars(errors).items():
-        if isinstance(value, type) and issubclass(value, errors.MindFaceError) and name[0] != "_":
-            codes.setdefault(value.exit_code, []).append(value)
-    rows = []
-    for code, kinds in sorted(codes.items()):
-        first = kinds[0].__doc__.splitlines()[0].rstrip(".") if kinds else "a wrong command line"
-        names = f" ({', '.join(f'`{kind.__name__}`' for kind in kinds)})" if kinds else ""
-        rows.append(f"| {code} | {first}{names} |")
-    return "\n".join([*rows, "| 130 | interrupted |", "| 141 | nobody reads the output any more |"])
+def page() -> str:
+    """The whole page: exit codes, then every command."""
+    commands: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    parts = ["\n".join([HEAD, *_exit_codes()])]
+    parts += ["\n".join(_command(name, command)) for name, command in commands.items()]
+    return "\n\n".join(parts) + "\n"
 
 
-PAGES = {Path(__file__).with_name("cli.md"): cli_page}
+def _exit_codes() -> Iterator[str]:
+    codes: dict[int, list[type[errors.MindFaceError]]] = {}
+    for kind in vars(errors).values():
+        if inspect.isclass(kind) and issubclass(kind, errors.MindFaceError):
+            codes.setdefault(kind.exit_code, []).append(kind)
+    rows = {
+        code: f"{inspect.getdoc(kinds[0]).splitlines()[0].rstrip('.')} "  # type: ignore[union-attr]
+        f"({', '.join(f'`{kind.__name__}`' for kind in kinds)})"
+        for code, kinds in codes.items()
+    }
+    rows |= {1: "An error of another kind (`MindFaceError`)", 2: "A wrong command line"}
+    rows |= {130: "Interrupted", 141: "Nobody reads the output any more"}
+    yield from (f"| {code} | {meaning} |" for code, meaning in sorted(rows.items()))
+
+
+def _command(name: str, command: Any) -> Iterator[str]:
+    arguments = [p for p in command.params if p.param_type_name == "argument"]
+    options = [p for p in command.params if p.param_type_name == "option"]
+    yield f"## mindface {name}\n"
+    yield inspect.cleandoc(command.help).replace("\b", "")
+    yield "\n| argument or option | what | default |\n|---|---|---|"
+    for argument in arguments:
+        yield f"| `{argument.metavar or argument.name.upper()}` | {argument.help} | |"
+    for option in options:
+        value = "" if option.is_flag else f" {option.metavar or option.name.upper()}"
+        plain = not (option.is_flag or option.default is None or option.required)
+        default = f"`{option.default}`" if plain else "required" if option.required else ""
+        yield f"| `{option.opts[0]}{value}` | {option.help} | {default} |"
 
 
 if __name__ == "__main__":
-    for path, page in PAGES.items():
-        path.write_text(page(), encoding="utf-8")
+    PAGE.write_text(page(), encoding="utf-8")

@@ -12,6 +12,7 @@ from mindface import FaceAnalyzer, golden
 from mindface.analyzer import cut_faces
 from mindface.detection.detector import Opened
 from mindface.errors import ImageError, NoFaceError, SkippedInputsError
+from mindface.geometry import align
 from mindface.imaging import open_image
 
 pytestmark = pytest.mark.shared
@@ -105,6 +106,23 @@ def test_embed_gives_a_row_a_face_or_a_row_a_photo(analyzer, photos):
     assert every.embeddings.shape == (len(every), 128)
     assert every.contract == analyzer.recognizer.record.contract
     assert [face.embedding is not None for face in every.faces] == [True] * len(every)
+
+
+def test_aligned_faces_are_embedded_as_they_are(analyzer, portraits, tmp_path):
+    """Crops on the template, wider ones whose sides are cut off, larger ones, and what is none."""
+    narrow, square = golden.crops("arcface_112x96")[0], golden.crops("arcface_112x112")[0]
+    large = align(portraits[0], golden.portraits()[0].landmarks, size=(160, 160))
+    expected = analyzer.recognizer.embed([narrow], aligned=True)[0]
+    found = analyzer.embed([narrow, square, large, portraits[1], tmp_path / "no.png"], aligned=True)
+    assert len(found) == 3
+    assert (found.embeddings @ expected >= [0.99999, 0.999, 0.99]).all()
+    assert found.boxes.tolist() == [[0, 0, 96, 112], [0, 0, 112, 112], [0, 0, 160, 160]]
+    np.testing.assert_allclose(found.landmarks[2], found.landmarks[1] * (160 / 112), atol=1e-3)
+    np.testing.assert_allclose(found.landmarks[1] - found.landmarks[0], [[8, 0]] * 5, atol=1e-5)
+    assert [skip.reason.split(":")[0] for skip in found.skipped] == [
+        "512 x 600 pixels are no aligned face",
+        "cannot be read",
+    ]
 
 
 def test_strict_stops_at_the_first_unreadable_photo(analyzer, portraits, tmp_path):

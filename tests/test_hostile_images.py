@@ -1,4 +1,4 @@
-"""Files made to exhaust or crash a reader; figures in docs/reliability/images.md."""
+"""Files made to exhaust or crash a reader; figures in docs/reliability.md."""
 
 import json
 import os

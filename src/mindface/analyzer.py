@@ -145,7 +145,7 @@ class FaceAnalyzer:
             if strict and analysis.error:
                 raise SkippedInputsError(f"{analysis.name}: {analysis.error}")
             done.append(analysis)
-        return Embeddings.of(done, self.recognizer.embedding_size, self.recognizer.record.contract)
+        return self.recognizer.collect(done)
 
     def verify(self, a: Source, b: Source, *, threshold: float | None = None) -> Verification:
         """Compares the largest faces of two photos.

@@ -66,6 +66,8 @@ class Detections(Sequence[Face]):
         width: of the upright image, in pixels.
         height: likewise.
         path: where the image came from, or None.
+        model: name of the detector, or None where nothing was detected (aligned faces).
+        licence: of the detector's weights, likewise.
     """
 
     boxes: Array
@@ -74,6 +76,8 @@ class Detections(Sequence[Face]):
     width: int
     height: int
     path: str | None = None
+    model: str | None = None
+    licence: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "boxes", _checked("boxes", self.boxes, (None, 4)))
@@ -98,13 +102,11 @@ class Detections(Sequence[Face]):
 
     def select(self, indices: Any) -> Detections:
         """The faces at `indices` (integers or a mask), in that order."""
-        return Detections(
-            self.boxes[indices],
-            self.scores[indices],
-            self.landmarks[indices],
-            self.width,
-            self.height,
-            self.path,
+        return replace(
+            self,
+            boxes=self.boxes[indices],
+            scores=self.scores[indices],
+            landmarks=self.landmarks[indices],
         )
 
     def largest_index(self) -> int:
@@ -117,12 +119,14 @@ class Detections(Sequence[Face]):
         return int(np.argmax(sides[:, 0] * sides[:, 1]))
 
     def to_dict(self) -> dict[str, Any]:
-        """`{"path", "width", "height", "faces"}` of plain values."""
+        """`{"path", "width", "height", "faces", "model", "licence"}` of plain values."""
         return {
             "path": self.path,
             "width": self.width,
             "height": self.height,
             "faces": [face.to_dict() for face in self],
+            "model": self.model,
+            "licence": self.licence,
         }
 
 
@@ -189,9 +193,11 @@ class Embeddings:
 
     Attributes:
         embeddings: `(N, D)` float32 of unit length.
-        paths: for each row, the photo it comes from (`"<bytes>"`, `"<array>"` where it has none).
+        paths: for each row, the photo it comes from (`"<image>"` where it has none).
         boxes: `(N, 4)`, likewise `scores` `(N,)` and `landmarks` `(N, 5, 2)`.
         contract: the embedding contract of the recogniser (`ModelRecord.contract`).
+        model: name of the recogniser.
+        licence: of the recogniser's weights.
         skipped: photos that were unreadable or showed no face.
     """
 
@@ -201,6 +207,8 @@ class Embeddings:
     scores: Array
     landmarks: Array
     contract: str
+    model: str
+    licence: str
     skipped: tuple[Skipped, ...] = ()
 
     def __post_init__(self) -> None:
@@ -211,24 +219,6 @@ class Embeddings:
 
     def __len__(self) -> int:
         return len(self.paths)
-
-    @classmethod
-    def of(cls, analyses: Sequence[Analysis], size: int, contract: str) -> Embeddings:
-        """Puts the results of photos together; `size` is that of an embedding."""
-        with_faces = [analysis for analysis in analyses if len(analysis.faces)]
-
-        def stacked(parts: list[Array], shape: tuple[int, ...]) -> Array:
-            return np.concatenate([np.zeros((0, *shape), np.float32), *parts])
-
-        return cls(
-            stacked([analysis.embeddings for analysis in with_faces], (size,)),
-            tuple(analysis.name for analysis in with_faces for _ in analysis.faces),
-            stacked([analysis.faces.boxes for analysis in with_faces], (4,)),
-            stacked([analysis.faces.scores for analysis in with_faces], ()),
-            stacked([analysis.faces.landmarks for analysis in with_faces], (5, 2)),
-            contract,
-            tuple(Skipped(a.name, a.reason) for a in analyses if a.reason),
-        )
 
     @property
     def faces(self) -> list[Face]:

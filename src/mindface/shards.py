@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mindface.results import Analysis, Embeddings
+from mindface.recognition.recognizer import Recognizer
+from mindface.results import Analysis
 
 ROWS = ("embeddings", "paths", "boxes", "scores", "landmarks")
 SKIPPED = ("skipped_paths", "skipped_reasons")
@@ -23,19 +24,17 @@ class EmbeddingShards:
     Args:
         output: the file to write in the end.
         photos: all photos of the job, in order.
-        size: the number of values in an embedding.
-        contract: the recogniser's embedding contract.
+        recognizer: whose embeddings they are.
         settings: whatever else changes the result; shards of other settings are thrown away.
     """
 
     def __init__(
-        self, output: Path, photos: Sequence[str], size: int, contract: str, settings: str
+        self, output: Path, photos: Sequence[str], recognizer: Recognizer, settings: str
     ) -> None:
         self.output = output
-        self.size = size
-        self.contract = contract
+        self.recognizer = recognizer
         self.folder = output.with_name(output.name + ".parts")
-        facts = json.dumps([list(photos), size, contract, settings])
+        facts = json.dumps([list(photos), recognizer.record.contract, settings])
         job = hashlib.sha256(facts.encode("utf-8", "surrogatepass")).hexdigest()
         mark = self.folder / "job"
         if self.folder.exists() and (not mark.exists() or mark.read_text() != job):
@@ -57,7 +56,7 @@ class EmbeddingShards:
     def append(self, analyses: Sequence[Analysis]) -> None:
         """Writes the results of the next photos as one shard, whole or not at all."""
         start = self.done
-        rows = Embeddings.of(analyses, self.size, self.contract)
+        rows = self.recognizer.collect(analyses)
         partial = self.folder / "shard.tmp"
         with partial.open("wb") as file:
             np.savez(
@@ -84,8 +83,11 @@ class EmbeddingShards:
             rows = self._join(archive, ROWS[0])
             for name in (*ROWS[1:], *SKIPPED):
                 self._join(archive, name)
-            with archive.open("contract.npy", "w") as file:
-                np.lib.format.write_array(file, np.array(self.contract), allow_pickle=False)
+            record = self.recognizer.record
+            facts = {"contract": record.contract, "model": record.name, "licence": record.licence}
+            for name, value in facts.items():
+                with archive.open(f"{name}.npy", "w") as file:
+                    np.lib.format.write_array(file, np.array(value), allow_pickle=False)
         partial.replace(self.output)
         shutil.rmtree(self.folder)
         with np.load(self.output, allow_pickle=False) as written:

@@ -27,6 +27,8 @@ def test_detect_prints_a_json_line_a_photo(mindface, models, portraits):
         "width": 300,
         "height": 200,
         "faces": [],
+        "model": "retinaface_mobilenet025",
+        "licence": "MIT",
     }
     assert "error" in by_name["broken.jpg"]
     face = by_name["hopper.png"]["faces"][0]
@@ -104,7 +106,8 @@ def test_embed_writes_a_row_a_face(mindface, models, portraits, tmp_path):
         assert names == {"Zoë 张.jpg", "hopper.png"}
         shapes = [written[name].shape for name in ("boxes", "scores", "landmarks")]
         assert shapes == [(2, 4), (2,), (2, 5, 2)]
-        assert str(written["contract"]) == summary["contract"]
+        for name in ("contract", "model", "licence"):
+            assert str(written[name]) == summary[name]
     assert not output.with_name("people.npz.parts").exists()
 
 

@@ -1,4 +1,4 @@
-"""Mutated model files, read and run in processes of their own; figures in docs/reliability."""
+"""Mutated model files, read and run in processes of their own; figures in docs/reliability.md."""
 
 import json
 import subprocess
@@ -39,7 +39,7 @@ def test_mutated_model_files_are_read_or_refused(kind: str, long: bool) -> None:
 @linux
 @pytest.mark.parametrize("engine", hostile_models.ENGINES)
 def test_engines_run_or_refuse_what_the_check_lets_through(engine: str, long: bool) -> None:
-    """Crashes inside an engine are written down in docs/reliability, not held against us."""
+    """Crashes inside an engine are written down in docs/reliability.md, not held against us."""
     pytest.importorskip(engine)
     facts = child("engine", engine, str(COUNT if long else COUNT // 20), "2026")
     sys.stdout.write(f"{engine} {json.dumps(facts)}\n")

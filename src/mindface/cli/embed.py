@@ -32,8 +32,9 @@ def embed(
 ) -> None:
     """Turn the faces in photos into embeddings, one row a face.
 
-    Writes the arrays embeddings (N, D), paths, boxes, scores, landmarks, contract, skipped_paths
-    and skipped_reasons. Stopped work goes on where it was when the same command is given again.
+    Writes the arrays embeddings (N, D), paths, boxes, scores, landmarks, contract, model, licence,
+    skipped_paths and skipped_reasons. Stopped work goes on where it was when the same command is
+    given again.
 
     Example: mindface embed photos/ --output people.npz --largest
     """
@@ -48,8 +49,7 @@ def embed(
     shards = EmbeddingShards(
         output,
         [str(path) for path in files],
-        analyzer.recognizer.embedding_size,
-        record.contract,
+        analyzer.recognizer,
         f"{analyzer.detector.record.sha256} {largest} {aligned} {score}",
     )
     done = shards.done
@@ -73,6 +73,7 @@ def embed(
         "embeddings": rows,
         "skipped": [{"path": path, "reason": reason} for path, reason in skipped],
         "model": record.name,
+        "licence": record.licence,
         "contract": record.contract,
     }
     print(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from mindface.analyzer import FaceAnalyzer
     from mindface.detection.detector import Detector
     from mindface.recognition.recognizer import Recognizer
+    from mindface.zoo.record import ModelRecord
 
 Paths = Annotated[list[Path], typer.Argument(help="Photos, or folders that are walked.")]
 Json = Annotated[bool, typer.Option("--json", help="Print only JSON on standard output.")]
@@ -71,15 +73,21 @@ class ModelOptions:
         """The detector, with options of its own."""
         from mindface.detection.detector import Detector
 
-        return Detector(
+        detector = Detector(
             self.detector, record=self._record("detection"), **options, **self._settings()
         )
+        _say_if_restricted(detector.record)
+        return detector
 
     def open_recognizer(self) -> Recognizer:
         """The recogniser."""
         from mindface.recognition.recognizer import Recognizer
 
-        return Recognizer(self.recognizer, record=self._record("recognition"), **self._settings())
+        recognizer = Recognizer(
+            self.recognizer, record=self._record("recognition"), **self._settings()
+        )
+        _say_if_restricted(recognizer.record)
+        return recognizer
 
     def open_analyzer(self) -> FaceAnalyzer:
         """Detector and recogniser together."""
@@ -96,6 +104,11 @@ class ModelOptions:
 
         matching = [path for path in self.record or [] if read_record(path).task == task]
         return matching[0] if matching else None
+
+
+def _say_if_restricted(record: ModelRecord) -> None:
+    if record.licence_class == "non-commercial":
+        print(f"{record.name}: for non-commercial use only ({record.licence})", file=sys.stderr)
 
 
 def runs_models(command: Callable[..., None]) -> Callable[..., None]:

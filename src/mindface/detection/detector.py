@@ -210,7 +210,9 @@ class Detector:
         candidates = dict(zip(chain(*groups), chain(*found), strict=True))
         count = len(self.scales)
         return [
-            merge([candidates[index * count + i] for i in range(count)], self.thresholds).on(image)
+            merge([candidates[index * count + i] for i in range(count)], self.thresholds).on(
+                image.photo, self.record
+            )
             for index, image in enumerate(images)
         ]
 
@@ -307,11 +309,17 @@ class Candidates:
         """The candidates at `indices`, in that order."""
         return Candidates(self.boxes[indices], self.scores[indices], self.landmarks[indices])
 
-    def on(self, opened: Opened) -> Detections:
-        """The candidates as the faces of a photo."""
-        photo = opened.photo
+    def on(self, photo: Photo, record: zoo.ModelRecord) -> Detections:
+        """The candidates as the faces that the model of this record found in a photo."""
         return Detections(
-            self.boxes, self.scores, self.landmarks, photo.width, photo.height, photo.path
+            self.boxes,
+            self.scores,
+            self.landmarks,
+            photo.width,
+            photo.height,
+            photo.path,
+            record.name,
+            record.licence,
         )
 
 

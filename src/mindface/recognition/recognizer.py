@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mindface import golden, zoo
 from mindface.engines import EngineOptions, EngineSettings, Session, Sessions
 from mindface.geometry import TEMPLATES, align
-from mindface.results import Array
+from mindface.results import Analysis, Array, Embeddings, Skipped
 
 Image = NDArray[np.uint8]
 
@@ -114,6 +114,26 @@ class Recognizer:
         ends = np.cumsum([0, *batch_sizes(len(crops), sizes)])
         parts = [crops[start:stop] for start, stop in pairwise(ends)]
         return np.concatenate(list(self._sessions.map(self._run, parts)))
+
+    def collect(self, analyses: Sequence[Analysis]) -> Embeddings:
+        """Puts what was found in many photos together, one row a face."""
+        found = [analysis for analysis in analyses if len(analysis.faces)]
+        size = self.embedding_size
+
+        def stacked(parts: list[Array], shape: tuple[int, ...]) -> Array:
+            return np.concatenate([np.zeros((0, *shape), np.float32), *parts])
+
+        return Embeddings(
+            stacked([analysis.embeddings for analysis in found], (size,)),
+            tuple(analysis.name for analysis in found for _ in analysis.faces),
+            stacked([analysis.faces.boxes for analysis in found], (4,)),
+            stacked([analysis.faces.scores for analysis in found], ()),
+            stacked([analysis.faces.landmarks for analysis in found], (5, 2)),
+            self.record.contract,
+            self.record.name,
+            self.record.licence,
+            tuple(Skipped(each.name, each.reason) for each in analyses if each.reason),
+        )
 
     def _check(self, crops: Sequence[Image]) -> None:
         wanted = (*self.crop_size, 3)
