@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from mindface import golden, zoo
 from mindface.detection.anchors import anchors, decode_boxes, decode_landmarks
 from mindface.engines import EngineOptions, EngineSettings, Session, Sessions
+from mindface.engines.inputs import normalise
 from mindface.errors import ImageError
 from mindface.geometry import nms
 from mindface.imaging import Photo, Source, open_image
@@ -326,30 +327,16 @@ class Candidates:
 def to_input(looks: Sequence[Look], preprocessing: Preprocessing) -> Array:
     """Scales photos into the upper left corner of a normalised batch `(B, 3, H, W)` float32.
 
-    What the photos leave free is the mean colour, zero after normalisation.
+    What the photos leave free is zero: the mean colour.
     """
-    mean = preprocessing.mean
-    rgb_mean = mean if preprocessing.color == "rgb" else mean[::-1]
-    canvases = []
-    for look in looks:
-        image, (rows, columns), (height, width) = look.opened.pixels, look.size, look.shape
-        shrinks = image.shape[0] > 2 * rows
+    batch = np.zeros((len(looks), 3, *looks[0].shape), np.float32)
+    for look, planes in zip(looks, batch, strict=True):
+        image, (height, width) = look.opened.pixels, look.size
+        shrinks = image.shape[0] > 2 * height
         scaled = cv2.resize(
-            image, (columns, rows), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+            image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         )
-        canvases.append(
-            cv2.copyMakeBorder(
-                scaled, 0, height - rows, 0, width - columns, cv2.BORDER_CONSTANT, value=rgb_mean
-            )
-        )
-    batch = np.asarray(
-        cv2.dnn.blobFromImages(
-            canvases, mean=mean, swapRB=preprocessing.color == "bgr", ddepth=cv2.CV_32F
-        ),
-        np.float32,
-    )
-    if set(preprocessing.std) != {1.0}:
-        batch /= np.array(preprocessing.std, np.float32)[:, None, None]
+        normalise(np.asarray(scaled, np.uint8), preprocessing, planes[:, :height, :width])
     return batch
 
 

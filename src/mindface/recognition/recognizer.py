@@ -8,12 +8,12 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any, Unpack
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from mindface import golden, zoo
 from mindface.engines import EngineOptions, EngineSettings, Session, Sessions
+from mindface.engines.inputs import normalise
 from mindface.geometry import TEMPLATES, align
 from mindface.results import Analysis, Array, Embeddings, Skipped
 
@@ -150,11 +150,10 @@ class Recognizer:
         return np.asarray(vectors / np.maximum(lengths, 1e-12), np.float32)
 
     def _to_input(self, crops: Sequence[Image] | Image) -> Array:
-        facts = self.record.preprocessing
-        batch = cv2.dnn.blobFromImages(
-            list(crops), mean=facts.mean, swapRB=facts.color == "bgr", ddepth=cv2.CV_32F
-        )
-        return np.asarray(batch, np.float32) / np.array(facts.std, np.float32)[:, None, None]
+        batch = np.empty((len(crops), 3, *self.crop_size), np.float32)
+        for crop, planes in zip(crops, batch, strict=True):
+            normalise(crop, self.record.preprocessing, planes)
+        return batch
 
     @cached_property
     def _sessions(self) -> Sessions:
