@@ -49,7 +49,8 @@ def detect(
         print(json.dumps(found.to_dict(), ensure_ascii=False) if as_json else _line(found))
         if draw:
             _draw(found, path, draw)
-    report_skipped(skipped, len(files))
+    if len(files) > 1:
+        report_skipped(skipped, len(files))
     stop_if_all_failed(skipped, len(files))
 
 

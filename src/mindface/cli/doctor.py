@@ -6,6 +6,7 @@ import json
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from mindface._version import __version__
@@ -22,7 +23,7 @@ PACKAGES = (
     "pillow-heif",
     "torch",
 )
-FEATURES = ("AVX2", "AVX512F", "AVX512_VNNI", "AVX512_BF16", "AMX_BF16", "NEON", "ASIMDDP")
+FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "neon", "asimddp", "bf16")
 
 
 @runs_models
@@ -56,17 +57,26 @@ def _packages() -> dict[str, str | None]:
 
 
 def _cpu(models: ModelOptions) -> dict[str, Any]:
-    import cv2
-
     from mindface.engines import EngineOptions
 
-    features = cv2.getCPUFeaturesLine().replace("*", "").replace("?", "").split()
-    have = [name for name in FEATURES if name in features or name.replace("_", "-") in features]
+    name, flags = _processor()
     return {
-        "machine": platform.machine(),
+        "name": name or platform.processor() or platform.machine(),
         "threads": EngineOptions(threads=models.threads).thread_count,
-        "features": have,
+        "features": [feature for feature in FEATURES if feature in flags],
     }
+
+
+def _processor() -> tuple[str, set[str]]:
+    """The processor's name and features, from the kernel or, where there is none, from OpenCV."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        import cv2
+
+        return "", set(cv2.getCPUFeaturesLine().lower().replace("*", "").replace("?", "").split())
+    facts = {name.strip(): value.strip() for name, _, value in (x.partition(":") for x in lines)}
+    return facts.get("model name", ""), set(facts.get("flags", facts.get("Features", "")).split())
 
 
 def _engines() -> dict[str, Any]:
