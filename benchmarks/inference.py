@@ -146,12 +146,15 @@ def pipeline(shared: Path, count: int, peers: str | None) -> None:
             settings = {"engine": engine, "precision": precision, "threads": THREADS}
             return FaceAnalyzer(Detector(detector, **options, **settings), recognizer, **settings)
 
-        loop = ReferenceLoop(detector, recognizer, THREADS)
+        loop, calm = (
+            ReferenceLoop(detector, recognizer, THREADS, spin=spin) for spin in (True, False)
+        )
         ort, openvino = analyzer("onnxruntime", "fp32"), analyzer("openvino", "fp32")
         fp32, default = analyzer("auto", "fp32"), analyzer("auto", "auto")
         one_scale = analyzer("auto", "auto", scales=(1.0,))
         candidates: dict[str, Callable[[], object]] = {
             "straight loop, ONNX Runtime fp32": lambda: [loop(path) for path in files],
+            "straight loop, threads that do not spin": lambda: [calm(path) for path in files],
             "one by one, ONNX Runtime fp32": lambda: [ort.analyze(path) for path in files],
             "one by one, OpenVINO fp32": lambda: [openvino.analyze(path) for path in files],
             "one by one, default": lambda: [default.analyze(path) for path in files],

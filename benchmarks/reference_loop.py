@@ -15,10 +15,16 @@ MEAN = (104.0, 117.0, 123.0)
 
 
 class ReferenceLoop:
-    """Square letterbox, one scale after the other, every anchor decoded, one face a run."""
+    """Square letterbox, one scale after the other, every anchor decoded, one face a run.
 
-    def __init__(self, detector: Path, recognizer: Path, threads: int) -> None:
+    With `spin`, ONNX Runtime's default and that of both packages, the threads of one session spin
+    on after its run while the next session works.
+    """
+
+    def __init__(self, detector: Path, recognizer: Path, threads: int, *, spin: bool) -> None:
         options = onnxruntime.SessionOptions()
+        if not spin:
+            options.add_session_config_entry("session.force_spinning_stop", "1")
         options.intra_op_num_threads = threads
         providers = ["CPUExecutionProvider"]
         self.detector, self.recognizer = (

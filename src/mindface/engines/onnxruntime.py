@@ -34,6 +34,8 @@ class OnnxRuntimeSession:
         settings.log_severity_level = 3
         settings.intra_op_num_threads = max(1, options.thread_count // options.streams)
         settings.inter_op_num_threads = 1
+        # Else the threads of one session spin on after its run, in the way of the next session's.
+        settings.add_session_config_entry("session.force_spinning_stop", "1")
         provider, arguments = _provider(options)
         try:
             self._session = onnxruntime.InferenceSession(
