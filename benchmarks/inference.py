@@ -261,10 +261,11 @@ def _ask(process: subprocess.Popen[str], peer: str) -> None:
     process.stdout.readline()
 
 
-def start(count: int, models: list[str]) -> None:
+def start(count: int, detector: Path, recognizer: Path) -> None:
     """A cold start: importing the package, and `mindface verify` on two photos."""
     folder = Path(golden.__file__).parent
     two = [str(folder / f"{name}.jpg") for name in ("eileen_collins", "grace_hopper")]
+    models = ["--detector", str(detector), "--recognizer", str(recognizer)]
     commands = {
         "python -c pass": [sys.executable, "-c", "pass"],
         "import mindface": [sys.executable, "-c", "import mindface"],
@@ -279,8 +280,6 @@ def start(count: int, models: list[str]) -> None:
 
 def memory(shared: Path, total: int) -> None:
     """Resident memory while photos of ever new sizes pass through one analyzer."""
-    import psutil
-
     files = photos_of(shared, 200)
     images = [cv2.imread(str(path))[..., ::-1] for path in files]
     rng = np.random.default_rng(0)
@@ -296,14 +295,19 @@ def memory(shared: Path, total: int) -> None:
             exported(shared, "retinaface_mobilenet025", folder),
             exported(shared, "arcface_mobilefacenet", folder),
         )
-        process = psutil.Process()
         samples = []
         for index, _ in enumerate(analyzer.stream(changing()), 1):
             if index % (total // 10) == 0:
-                samples.append(process.memory_info().rss / 2**20)
+                samples.append(resident())
                 print(f"{index:6} photos  {samples[-1]:7.1f} MiB", flush=True)
     growth = 100 * (samples[-1] / samples[0] - 1)
     print(f"growth from {total // 10} to {total} photos: {growth:+.1f}%")
+
+
+def resident() -> float:
+    """Resident memory of this process, in MiB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def megapixels(shared: Path, count: int) -> None:
@@ -338,7 +342,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--photos", type=int, default=10_000)
     parser.add_argument("--peers", help="the Python of an environment with uniface and insightface")
-    parser.add_argument("--models", nargs="*", default=[], help="model options for `start`")
+    parser.add_argument("--detector", type=Path, default=Path("build/detector.onnx"))
+    parser.add_argument("--recognizer", type=Path, default=Path("build/recognizer.onnx"))
     chosen = parser.parse_args()
     cv2.setNumThreads(THREADS)
     print(f"processors: {os.cpu_count()}, load: {os.getloadavg()[0]:.1f}")
@@ -349,7 +354,7 @@ def main() -> None:
     elif chosen.kind == "stages":
         stages(chosen.shared, chosen.rounds)
     elif chosen.kind == "start":
-        start(chosen.rounds, chosen.models)
+        start(chosen.rounds, chosen.detector, chosen.recognizer)
     elif chosen.kind == "memory":
         memory(chosen.shared, chosen.photos)
     else:

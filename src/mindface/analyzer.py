@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Unpack
 
@@ -27,8 +27,17 @@ from mindface.geometry import (
 )
 from mindface.imaging import Source, open_image
 from mindface.pipeline import batches_ahead
-from mindface.recognition.recognizer import Recognizer
-from mindface.results import Analysis, Array, Detections, Embeddings, Face, Verification
+from mindface.quality import assess
+from mindface.recognition.recognizer import Recognizer, unit
+from mindface.results import (
+    Analysis,
+    Array,
+    Detections,
+    Embeddings,
+    Face,
+    Quality,
+    Verification,
+)
 
 Image = NDArray[np.uint8]
 
@@ -39,7 +48,8 @@ class FaceAnalyzer:
     May be called from several threads.
 
     Args:
-        detector: a name of the catalogue, an ONNX file, or a `Detector` with options of its own.
+        detector: a name of the catalogue, an ONNX file, or a `Detector` with options of its own;
+            None where all faces come aligned.
         recognizer: a name of the catalogue, an ONNX file, or a `Recognizer`.
         licence_policy: "permissive" refuses weights that forbid commercial use.
         **settings: engine, device, precision, threads; see `mindface.engines.EngineOptions`.
@@ -51,15 +61,15 @@ class FaceAnalyzer:
 
     def __init__(
         self,
-        detector: str | os.PathLike[str] | Detector = zoo.DEFAULT_DETECTOR,
+        detector: str | os.PathLike[str] | Detector | None = zoo.DEFAULT_DETECTOR,
         recognizer: str | os.PathLike[str] | Recognizer = zoo.DEFAULT_RECOGNIZER,
         *,
         licence_policy: zoo.LicencePolicy = "any",
         **settings: Unpack[EngineSettings],
     ) -> None:
-        self.detector = (
+        self._detector = (
             detector
-            if isinstance(detector, Detector)
+            if isinstance(detector, Detector | None)
             else Detector(detector, licence_policy=licence_policy, **settings)
         )
         self.recognizer = (
@@ -67,6 +77,17 @@ class FaceAnalyzer:
             if isinstance(recognizer, Recognizer)
             else Recognizer(recognizer, licence_policy=licence_policy, **settings)
         )
+
+    @property
+    def detector(self) -> Detector:
+        """The detector.
+
+        Raises:
+            ValueError: the analyzer was made without one.
+        """
+        if self._detector is None:
+            raise ValueError("this analyzer has no detector: it takes aligned faces only")
+        return self._detector
 
     def detect(self, source: Source) -> Detections:
         """Finds the faces of one photo; see `Detector.detect`."""
@@ -90,6 +111,8 @@ class FaceAnalyzer:
         batch_size: int = 32,
         largest: bool = False,
         aligned: bool = False,
+        flip: bool = False,
+        quality: bool = False,
     ) -> Iterator[Analysis]:
         """Finds and embeds the faces of any number of photos.
 
@@ -101,6 +124,8 @@ class FaceAnalyzer:
             largest: embed only the largest face of each photo.
             aligned: each photo is a face that was aligned before, such as `mindface align`
                 writes: nothing is detected.
+            flip: add the features of each face's mirror image; see `Recognizer.features`.
+            quality: measure each face; see `mindface.quality.assess`.
 
         Yields:
             One result a photo, in input order, equal to that photo's alone. A photo that cannot
@@ -108,11 +133,12 @@ class FaceAnalyzer:
         """
         if aligned:
             threads = self.recognizer.options.thread_count
-            for crops in batches_ahead(self._open_crop, sources, batch_size, threads):
-                yield from self._embed(crops)
+            open_crop = partial(self._open_crop, quality=quality)
+            for crops in batches_ahead(open_crop, sources, batch_size, threads):
+                yield from self._embed(crops, flip)
         else:
             for batch in self.detector.open_ahead(sources, batch_size):
-                yield from self._analyze(batch, largest)
+                yield from self._analyze(batch, largest=largest, flip=flip, quality=quality)
 
     def embed(
         self,
@@ -121,6 +147,7 @@ class FaceAnalyzer:
         batch_size: int = 32,
         largest: bool = False,
         aligned: bool = False,
+        flip: bool = False,
         strict: bool = False,
     ) -> Embeddings:
         """Embeds the faces of many photos; see `stream` for the arguments.
@@ -130,6 +157,7 @@ class FaceAnalyzer:
             batch_size: how many photos are worked on together.
             largest: one row a photo, its largest face, instead of one row a face.
             aligned: the photos are aligned faces; nothing is detected.
+            flip: add the features of each face's mirror image.
             strict: an unreadable photo is an error; otherwise it is in `skipped`.
 
         Returns:
@@ -139,9 +167,10 @@ class FaceAnalyzer:
             SkippedInputsError: with `strict`, at the first unreadable photo.
         """
         done = []
-        for analysis in self.stream(
-            sources, batch_size=batch_size, largest=largest, aligned=aligned
-        ):
+        stream = self.stream(
+            sources, batch_size=batch_size, largest=largest, aligned=aligned, flip=flip
+        )
+        for analysis in stream:
             if strict and analysis.error:
                 raise SkippedInputsError(f"{analysis.name}: {analysis.error}")
             done.append(analysis)
@@ -183,36 +212,52 @@ class FaceAnalyzer:
             candidates=(first.candidates, second.candidates),
         )
 
-    def _analyze(self, loaded: Sequence[Opened | ImageError], largest: bool) -> list[Analysis]:
+    def _analyze(
+        self,
+        loaded: Sequence[Opened | ImageError],
+        *,
+        largest: bool,
+        flip: bool = False,
+        quality: bool = False,
+    ) -> list[Analysis]:
         readable = [item for item in loaded if not isinstance(item, ImageError)]
         found = self.detector.detect_opened(readable)
+        cut = partial(self._cut, largest=largest, quality=quality)
         with ThreadPoolExecutor(self.detector.options.thread_count) as pool:
-            cuts = pool.map(partial(self._cut, largest=largest), readable, found)
-            return self._embed(
-                [item if isinstance(item, ImageError) else next(cuts) for item in loaded]
-            )
+            cuts = pool.map(cut, readable, found)
+            merged = [item if isinstance(item, ImageError) else next(cuts) for item in loaded]
+        return self._embed(merged, flip)
 
-    def _embed(self, cuts: Sequence[_Cut | ImageError]) -> list[Analysis]:
+    def _embed(self, cuts: Sequence[_Cut | ImageError], flip: bool) -> list[Analysis]:
         crops = [crop for cut in cuts if isinstance(cut, _Cut) for crop in cut.crops]
-        rest = self.recognizer.embed(crops, aligned=True)
+        rest = self.recognizer.features(crops, aligned=True, flip=flip)
         analyses = []
         for cut in cuts:
             if isinstance(cut, ImageError):
                 analyses.append(Analysis.failed(cut))
                 continue
-            vectors, rest = np.split(rest, [len(cut.crops)])
-            analyses.append(Analysis(cut.faces, vectors, cut.candidates, cut.rejected))
+            features, rest = np.split(rest, [len(cut.crops)])
+            norms = np.linalg.norm(features, axis=1)
+            analyses.append(
+                Analysis(
+                    cut.faces, unit(features), norms, cut.candidates, cut.rejected, cut.quality
+                )
+            )
         return analyses
 
-    def _cut(self, opened: Opened, faces: Detections, largest: bool) -> _Cut:
+    def _cut(self, opened: Opened, faces: Detections, *, largest: bool, quality: bool) -> _Cut:
         picked, rejected = plausible(faces)
         if largest and len(picked):
             picked = picked.select([picked.largest_index()])
+        if not len(picked):
+            return _Cut(picked, [], len(faces), rejected)
         template = self.recognizer.template
-        crops = cut_faces(opened, picked.landmarks, template) if len(picked) else []
-        return _Cut(picked, crops, len(faces), rejected)
+        detailed = in_detail(opened, picked.landmarks, template)
+        crops = cut_faces(detailed, picked.landmarks, template)
+        measures = tuple(measure(detailed, face) for face in picked) if quality else ()
+        return _Cut(picked, crops, len(faces), rejected, measures)
 
-    def _open_crop(self, source: Source) -> _Cut | ImageError:
+    def _open_crop(self, source: Source, quality: bool) -> _Cut | ImageError:
         """An aligned face as if it had been cut out of a photo, filling it."""
         try:
             photo = open_image(source)
@@ -228,9 +273,11 @@ class FaceAnalyzer:
             photo.path,
         )
         try:
-            return _Cut(whole, [fit_crop(pixels, self.recognizer.template)], 1)
+            crops = [fit_crop(pixels, self.recognizer.template)]
         except AlignmentError as error:
             return _Cut(whole.select([]), [], 0, (str(error),))
+        measures = (measure(Opened(photo, pixels), whole[0]),) if quality else ()
+        return _Cut(whole, crops, 1, quality=measures)
 
 
 @dataclass(frozen=True)
@@ -241,6 +288,7 @@ class _Cut:
     crops: list[Image]
     candidates: int
     rejected: tuple[str, ...] = ()
+    quality: tuple[Quality, ...] = ()
 
 
 def plausible(faces: Detections) -> tuple[Detections, tuple[str, ...]]:
@@ -259,22 +307,16 @@ def plausible(faces: Detections) -> tuple[Detections, tuple[str, ...]]:
     return faces.select(kept), tuple(reasons)
 
 
-def cut_faces(
-    opened: Opened,
-    landmarks: Array,
-    template: str = "arcface_112x112",
-    size: tuple[int, int] | None = None,
-) -> list[Image]:
-    """Aligns faces of a photo, decoding it anew where one deserves more pixels than were read.
+def in_detail(
+    opened: Opened, landmarks: Array, template: str, size: tuple[int, int] | None = None
+) -> Opened:
+    """The photo decoded anew if one of its faces deserves more pixels than were read.
 
     Args:
         opened: the photo as the detector read it.
         landmarks: `(N, 5, 2)`, N at least 1, in pixels of the photo at full size.
         template: a name of `mindface.geometry.TEMPLATES`.
-        size: (height, width) of the crops, if not the template's own.
-
-    Raises:
-        AlignmentError: landmarks that no face can have.
+        size: (height, width) of the crops that will be cut, if not the template's own.
     """
     photo, pixels = opened
     (height, _), points = TEMPLATES[template]
@@ -282,10 +324,39 @@ def cut_faces(
     full = max(photo.width, photo.height)
     scale = float(np.hypot(matrices[:, 0, 0], matrices[:, 1, 0]).max())
     wanted = min(full, math.ceil(full * scale))
-    if max(pixels.shape[:2]) < wanted:
-        pixels = photo.read(wanted)
-    ratio = np.array([pixels.shape[1] / photo.width, pixels.shape[0] / photo.height])
-    return [align(pixels, points * ratio, template, size) for points in landmarks]
+    return opened if max(pixels.shape[:2]) >= wanted else Opened(photo, photo.read(wanted))
+
+
+def cut_faces(
+    opened: Opened,
+    landmarks: Array,
+    template: str = "arcface_112x112",
+    size: tuple[int, int] | None = None,
+) -> list[Image]:
+    """Aligns faces of a photo.
+
+    Args:
+        opened: the photo, from `in_detail`.
+        landmarks: `(N, 5, 2)` in pixels of the photo at full size.
+        template: a name of `mindface.geometry.TEMPLATES`.
+        size: (height, width) of the crops, if not the template's own.
+
+    Raises:
+        AlignmentError: landmarks that no face can have.
+    """
+    return [align(opened.pixels, points * opened.ratio, template, size) for points in landmarks]
+
+
+def measure(opened: Opened, face: Face) -> Quality:
+    """The quality of a face, lengths in pixels of the photo at full size.
+
+    Raises:
+        AlignmentError: landmarks that no face can have.
+    """
+    ratio = opened.ratio
+    found = assess(opened.pixels, face.box * np.tile(ratio, 2), face.landmarks * ratio, face.score)
+    scale = float(ratio.mean())
+    return replace(found, side=found.side / scale, eye_distance=found.eye_distance / scale)
 
 
 @cache

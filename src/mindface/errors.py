@@ -16,7 +16,8 @@ MindFaceError                  exit code 1
 ├── MissingExtraError                   7   prints the pip line that helps
 ├── DownloadError                       8
 ├── LicenceError                        9   the licence policy refuses the weight
-└── SkippedInputsError                 10   --strict, and some inputs were unreadable
+├── SkippedInputsError                 10   --strict, and some inputs were unreadable
+└── CalibrationError                   11   a rate that the data cannot support
 ```
 
 Exit code 2 is a wrong command line, 130 an interruption. Every message names the bad value,
@@ -122,3 +123,9 @@ class SkippedInputsError(MindFaceError):
     """Inputs were skipped although `--strict` asked for none to be."""
 
     exit_code = 10
+
+
+class CalibrationError(MindFaceError):
+    """A false-match rate for which there are too few people, or no threshold."""
+
+    exit_code = 11

@@ -15,12 +15,17 @@ import numpy as np
 import numpy.typing as npt
 
 from mindface.errors import MissingExtraError, ModelError, WeightsError
-from mindface.models import Convention, convention
+from mindface.formats import read_weights
+from mindface.models import Convention, convention, create_model
+from mindface.zoo.cache import cache_directory
+from mindface.zoo.files import sha256_of
 from mindface.zoo.record import Embedding, ModelRecord, RetinaFaceHead, write_record
 
 try:
     import onnx
     import torch
+
+    from mindface.weights import identify
 except ImportError as error:
     raise MissingExtraError("exporting", "train") from error
 
@@ -102,6 +107,22 @@ def export_model(
     )
     _write(path, content, record)
     return record
+
+
+def export_weights(path: str | os.PathLike[str]) -> Path:
+    """Exports a weight file of one of our networks into the cache, once for each content.
+
+    Raises:
+        WeightsError: the file cannot be read, or its parameters are those of no network.
+        ModelError: likewise.
+    """
+    target = cache_directory() / "exported" / f"{sha256_of(Path(path))[:32]}.onnx"
+    if not (target.is_file() and target.with_suffix(".json").is_file()):
+        name = identify(read_weights(path))
+        if name is None:
+            raise WeightsError(f"{path}: its parameters are those of none of our networks")
+        export_model(create_model(name, weights=path), target)
+    return target
 
 
 def to_onnx(network: torch.nn.Module, sample: torch.Tensor, facts: Convention) -> bytes:

@@ -7,7 +7,6 @@ photos of one person at enrolment, and for splitting results at evaluation.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mindface.geometry import TEMPLATES, align, similarity_transform
+from mindface.results import Quality
 
 _TEMPLATE = "arcface_112x112"
 
@@ -25,34 +25,6 @@ _TEMPLATE = "arcface_112x112"
 _MOUTH_BELOW_EYES = 1.02
 _NOSE_SHARE = 0.62
 _NOSE_DEPTH = 0.5
-
-
-@dataclass(frozen=True)
-class Quality:
-    """Measures of one face.
-
-    Attributes:
-        sharpness: variance of the Laplacian of the gray face aligned to 112 x 112 pixels, in
-            squared gray levels; blur, and enlarging a small face, lower it, noise raises it.
-            Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy", ICPR 2000,
-            section 2.
-        side: shorter side of the box, in pixels.
-        eye_distance: between the eyes' landmarks, in pixels.
-        yaw: degrees, about; positive when the nose points to the right as seen in the image.
-        pitch: degrees, about; positive when the nose points up.
-        roll: degrees, exact; positive when the head is turned clockwise as seen in the image.
-        truncation: share of the box that lies outside the image, 0 to 1.
-        score: the detector's confidence, 0 to 1.
-    """
-
-    sharpness: float
-    side: float
-    eye_distance: float
-    yaw: float
-    pitch: float
-    roll: float
-    truncation: float
-    score: float
 
 
 def assess(

@@ -130,6 +130,34 @@ class Detections(Sequence[Face]):
         }
 
 
+@dataclass(frozen=True)
+class Quality:
+    """Measures of one face.
+
+    Attributes:
+        sharpness: variance of the Laplacian of the gray face aligned to 112 x 112 pixels, in
+            squared gray levels; blur, and enlarging a small face, lower it, noise raises it.
+            Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy", ICPR 2000,
+            section 2.
+        side: shorter side of the box, in pixels.
+        eye_distance: between the eyes' landmarks, in pixels.
+        yaw: degrees, about; positive when the nose points to the right as seen in the image.
+        pitch: degrees, about; positive when the nose points up.
+        roll: degrees, exact; positive when the head is turned clockwise as seen in the image.
+        truncation: share of the box that lies outside the image, 0 to 1.
+        score: the detector's confidence, 0 to 1.
+    """
+
+    sharpness: float
+    side: float
+    eye_distance: float
+    yaw: float
+    pitch: float
+    roll: float
+    truncation: float
+    score: float
+
+
 @dataclass(frozen=True, eq=False)
 class Analysis:
     """What was found in one photo.
@@ -137,19 +165,24 @@ class Analysis:
     Attributes:
         faces: the faces that were embedded, with the photo's path and size.
         embeddings: `(N, D)` float32 of unit length, one row a face.
+        norms: `(N,)` float32, the lengths of the embeddings before they were scaled.
         candidates: how many faces the detector found.
         rejected: why faces could not be aligned.
+        quality: of each face, where it was asked for.
         error: why the photo could not be read, or None.
     """
 
     faces: Detections
     embeddings: Array
+    norms: Array
     candidates: int
     rejected: tuple[str, ...] = ()
+    quality: tuple[Quality, ...] = ()
     error: str | None = None
 
     def __post_init__(self) -> None:
         _checked("embeddings", self.embeddings, (len(self.faces), None))
+        _checked("norms", self.norms, (len(self.faces),))
 
     @classmethod
     def failed(cls, error: ImageError) -> Analysis:
@@ -158,7 +191,7 @@ class Analysis:
         faces = Detections(
             none.reshape(0, 4), none.reshape(0), none.reshape(0, 5, 2), 0, 0, error.path
         )
-        return cls(faces, none, 0, error=error.reason)
+        return cls(faces, none, none[0:0].reshape(0), 0, error=error.reason)
 
     @property
     def name(self) -> str:

@@ -14,7 +14,7 @@ from mindface.cli.progress import report_skipped, track
 from mindface.errors import ImageError, SkippedInputsError
 
 
-@runs_models
+@runs_models()
 def align(
     paths: Paths,
     output: Annotated[Path, typer.Option(metavar="DIR", help="Where the crops go.")],
@@ -34,7 +34,7 @@ def align(
     """
     from PIL import Image
 
-    from mindface.analyzer import cut_faces, plausible
+    from mindface.analyzer import cut_faces, in_detail, plausible
     from mindface.geometry import TEMPLATES
 
     if template not in TEMPLATES:
@@ -60,8 +60,10 @@ def align(
                 faces = faces.select([faces.largest_index()])
             if not len(faces):
                 without_face.append((str(path), "; ".join(rejected) or "no face found"))
-            for number, face in enumerate(faces):
-                (crop,) = cut_faces(opened, face.landmarks[None], template, crop_size)
+                continue
+            detailed = in_detail(opened, faces.landmarks, template, crop_size)
+            crops = cut_faces(detailed, faces.landmarks, template, crop_size)
+            for number, (face, crop) in enumerate(zip(faces, crops, strict=True)):
                 target = output_path(output, path, f"_{number}.png")
                 Image.fromarray(crop).save(target)
                 row = {"crop": target.name, "path": str(path), "face": number}

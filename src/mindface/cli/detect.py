@@ -15,7 +15,7 @@ from mindface.errors import ImageError, SkippedInputsError
 from mindface.results import Detections
 
 
-@runs_models
+@runs_models()
 def detect(
     paths: Paths,
     as_json: Json = False,

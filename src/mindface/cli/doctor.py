@@ -26,7 +26,7 @@ PACKAGES = (
 FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "neon", "asimddp", "bf16")
 
 
-@runs_models
+@runs_models()
 def doctor(as_json: Json = False, *, models: ModelOptions) -> None:
     """Show engines, devices, versions and weights, and run a golden face through each engine.
 

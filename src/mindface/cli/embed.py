@@ -14,7 +14,7 @@ from mindface.cli.progress import report_skipped, track
 from mindface.errors import SkippedInputsError
 
 
-@runs_models
+@runs_models()
 def embed(
     paths: Paths,
     output: Annotated[Path, typer.Option(metavar="X.npz", help="The file to write.")],
@@ -40,17 +40,16 @@ def embed(
     """
     import json
 
-    from mindface.analyzer import FaceAnalyzer
     from mindface.shards import EmbeddingShards
 
-    analyzer = FaceAnalyzer(models.open_detector(score_threshold=score), models.open_recognizer())
+    analyzer = models.open_analyzer(aligned=aligned, score_threshold=score)
     files = photos(paths)
     record = analyzer.recognizer.record
     shards = EmbeddingShards(
         output,
         [str(path) for path in files],
         analyzer.recognizer,
-        f"{analyzer.detector.record.sha256} {largest} {aligned} {score}",
+        "aligned" if aligned else f"{analyzer.detector.record.sha256} {largest} {score}",
     )
     done = shards.done
     stream = track(

@@ -11,6 +11,7 @@ from mindface.cli.convert import convert
 from mindface.cli.detect import detect
 from mindface.cli.doctor import doctor
 from mindface.cli.embed import embed
+from mindface.cli.evaluate import app as evaluate
 from mindface.cli.export import export
 from mindface.cli.models import models
 from mindface.cli.verify import verify
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 for verb in (detect, align, embed, verify, models, export, convert, doctor):
     app.command()(verb)
+app.add_typer(evaluate)
 
 
 @app.callback(invoke_without_command=True)

@@ -89,11 +89,12 @@ class ModelOptions:
         _say_if_restricted(recognizer.record)
         return recognizer
 
-    def open_analyzer(self) -> FaceAnalyzer:
-        """Detector and recogniser together."""
+    def open_analyzer(self, *, aligned: bool = False, **options: Any) -> FaceAnalyzer:
+        """Detector, with options of its own, and recogniser; only the latter for aligned faces."""
         from mindface.analyzer import FaceAnalyzer
 
-        return FaceAnalyzer(self.open_detector(), self.open_recognizer())
+        detector = None if aligned else self.open_detector(**options)
+        return FaceAnalyzer(detector, self.open_recognizer())
 
     def _settings(self) -> dict[str, Any]:
         names = ("licence_policy", "engine", "device", "precision", "threads")
@@ -111,25 +112,32 @@ def _say_if_restricted(record: ModelRecord) -> None:
         print(f"{record.name}: for non-commercial use only ({record.licence})", file=sys.stderr)
 
 
-def runs_models(command: Callable[..., None]) -> Callable[..., None]:
-    """Adds the options of every command that runs a model; they arrive as `models`."""
+def runs_models(*left_out: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Adds the options of every command that runs a model; they arrive as `models`.
 
-    @wraps(command)
-    def wrapper(**arguments: Any) -> None:
-        models = ModelOptions(**{name: arguments.pop(name) for name in SHARED})
-        command(**arguments, models=models)
+    Args:
+        left_out: names of `SHARED` that the command does without.
+    """
 
-    hints = get_type_hints(command, include_extras=True)
-    own = [
-        parameter.replace(annotation=hints[name])
-        for name, parameter in inspect.signature(command).parameters.items()
-        if name != "models"
-    ]
-    shared = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
-        for name, (kind, default) in SHARED.items()
-    ]
-    positional = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
-    wrapper.__signature__ = inspect.Signature([*positional, *shared])  # type: ignore[attr-defined]
-    wrapper.__annotations__ = {p.name: p.annotation for p in [*positional, *shared]}
-    return wrapper
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def wrapper(**arguments: Any) -> None:
+            given = {name: arguments.pop(name, default) for name, (_, default) in SHARED.items()}
+            command(**arguments, models=ModelOptions(**given))
+
+        hints = get_type_hints(command, include_extras=True)
+        own = [
+            parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
+            for name, parameter in inspect.signature(command).parameters.items()
+            if name != "models"
+        ]
+        shared = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value, annotation=kind)
+            for name, (kind, value) in SHARED.items()
+            if name not in left_out
+        ]
+        wrapper.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]
+        wrapper.__annotations__ = {p.name: p.annotation for p in [*own, *shared]}
+        return wrapper
+
+    return decorate

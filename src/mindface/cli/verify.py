@@ -12,7 +12,7 @@ from mindface.cli.options import Json, ModelOptions, runs_models
 from mindface.results import Verification
 
 
-@runs_models
+@runs_models()
 def verify(
     a: Annotated[Path, typer.Argument(help="A photo.")],
     b: Annotated[Path, typer.Argument(help="Another photo.")],

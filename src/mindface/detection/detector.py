@@ -113,6 +113,16 @@ class Detector:
         return self.model.record
 
     @property
+    def engine(self) -> str:
+        """The engine in use, "onnxruntime" or "openvino"."""
+        return self._sessions.settled.engine
+
+    @property
+    def precision(self) -> str:
+        """The precision in use, such as "fp32"."""
+        return self._sessions.settled.precision
+
+    @property
     def long_side(self) -> int:
         """The long side that a photo needs so that no scale has to enlarge it, in pixels."""
         return round(self.input_size * max(self.scales))
@@ -247,6 +257,12 @@ class Opened(NamedTuple):
 
     photo: Photo
     pixels: Image
+
+    @property
+    def ratio(self) -> Array:
+        """What x and y of the photo at full size are multiplied by to lie in the pixels: `(2,)`."""
+        height, width = self.pixels.shape[:2]
+        return np.array([width / self.photo.width, height / self.photo.height], np.float32)
 
 
 @dataclass(frozen=True)

@@ -151,12 +151,13 @@ class Sessions:
     def _with_streams(self, streams: int) -> Session:
         with self._lock:
             if streams not in self._loaded:
-                options = replace(self._settled, streams=streams)
+                options = replace(self.settled, streams=streams)
                 self._loaded[streams] = open_session(self._model, options)
             return self._loaded[streams]
 
     @cached_property
-    def _settled(self) -> EngineOptions:
+    def settled(self) -> EngineOptions:
+        """The options with nothing left to "auto"."""
         from mindface.engines.choice import choose
 
         return choose(self._model, self._options, self._probe)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import Any, Unpack
 
@@ -57,6 +57,16 @@ class Recognizer:
         return self.model.record
 
     @property
+    def engine(self) -> str:
+        """The engine in use, "onnxruntime" or "openvino"."""
+        return self._sessions.settled.engine
+
+    @property
+    def precision(self) -> str:
+        """The precision in use, such as "fp32"."""
+        return self._sessions.settled.precision
+
+    @property
     def template(self) -> str:
         """The alignment template of the crops, a name of `mindface.geometry.TEMPLATES`."""
         assert self.record.recognition is not None  # zoo.resolve made sure of the task
@@ -79,19 +89,37 @@ class Recognizer:
         landmarks: NDArray[Any] | None = None,
         *,
         aligned: bool = False,
+        flip: bool = False,
     ) -> Array:
-        """Embeds faces: images with their landmarks, or crops that were aligned before.
+        """Embeds faces: `features`, scaled to unit length; see there for the arguments.
 
         For photos whose faces are still to be found, see `mindface.FaceAnalyzer.embed`.
+
+        Returns:
+            `(N, D)` float32 of unit length; `(0, D)` for none.
+        """
+        return unit(self.features(images, landmarks, aligned=aligned, flip=flip))
+
+    def features(
+        self,
+        images: Image | Sequence[Image],
+        landmarks: NDArray[Any] | None = None,
+        *,
+        aligned: bool = False,
+        flip: bool = False,
+    ) -> Array:
+        """What the network says of faces, before it is scaled to unit length.
 
         Args:
             images: RGB uint8, as an array `(N, H, W, 3)` or a sequence; of any size, one face
                 each, with `landmarks`; of `crop_size` with `aligned`.
             landmarks: `(N, 5, 2)` in pixels of each image.
             aligned: the images are crops that lie on `template`.
+            flip: add the features of each crop's mirror image (the flip test of ArcFace's
+                evaluation), at twice the cost.
 
         Returns:
-            `(N, D)` float32 of unit length; `(0, D)` for none.
+            `(N, D)` float32.
 
         Raises:
             ValueError: neither landmarks nor `aligned`, or both; a crop is not of `crop_size`, or
@@ -113,7 +141,7 @@ class Recognizer:
         sizes = CPU_BATCHES if self.options.device == "cpu" else ACCELERATOR_BATCHES
         ends = np.cumsum([0, *batch_sizes(len(crops), sizes)])
         parts = [crops[start:stop] for start, stop in pairwise(ends)]
-        return np.concatenate(list(self._sessions.map(self._run, parts)))
+        return np.concatenate(list(self._sessions.map(partial(self._run, flip=flip), parts)))
 
     def collect(self, analyses: Sequence[Analysis]) -> Embeddings:
         """Puts what was found in many photos together, one row a face."""
@@ -144,10 +172,12 @@ class Recognizer:
                     f"aligned uint8 {wanted}"
                 )
 
-    def _run(self, session: Session, crops: Sequence[Image]) -> Array:
-        vectors = session.run(self._to_input(crops))[0]
-        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return np.asarray(vectors / np.maximum(lengths, 1e-12), np.float32)
+    def _run(self, session: Session, crops: Sequence[Image], flip: bool) -> Array:
+        batch = self._to_input(crops)
+        vectors = session.run(batch)[0]
+        if flip:
+            vectors = vectors + session.run(np.ascontiguousarray(batch[..., ::-1]))[0]
+        return vectors
 
     def _to_input(self, crops: Sequence[Image] | Image) -> Array:
         batch = np.empty((len(crops), 3, *self.crop_size), np.float32)
@@ -171,6 +201,12 @@ def batch_sizes(count: int, sizes: Sequence[int]) -> list[int]:
     return batches
 
 
+def unit(vectors: Array) -> Array:
+    """Scales vectors `(N, D)` to unit length; zeros stay."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(lengths, 1e-12), np.float32)
+
+
 def similarity_matrix(a: NDArray[Any], b: NDArray[Any]) -> Array:
     """Cosine similarities `(N, M)` of embeddings `(N, D)` and `(M, D)`, -1 to 1.
 
@@ -183,6 +219,4 @@ def similarity_matrix(a: NDArray[Any], b: NDArray[Any]) -> Array:
             f"embeddings of {first.shape[1]} and {second.shape[1]} values cannot be compared: "
             f"they come from different models"
         )
-    first = first / np.maximum(np.linalg.norm(first, axis=1, keepdims=True), 1e-12)
-    second = second / np.maximum(np.linalg.norm(second, axis=1, keepdims=True), 1e-12)
-    return np.asarray(np.clip(first @ second.T, -1, 1))
+    return np.asarray(np.clip(unit(first) @ unit(second).T, -1, 1))

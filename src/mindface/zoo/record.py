@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from mindface.errors import ModelError, RecordError
 from mindface.zoo.files import opened
@@ -16,6 +17,7 @@ from mindface.zoo.files import opened
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Pixels = Annotated[int, Field(ge=1, le=16384)]
 Task = Literal["detection", "recognition"]
 Output = Literal["boxes", "scores", "landmarks"]
@@ -86,17 +88,42 @@ class Embedding(_Strict):
 
 
 class Threshold(_Strict):
-    """A similarity threshold and the false-match rate it was measured at.
+    """A similarity threshold and its false-match rate.
 
     Attributes:
-        false_match_rate: the share of impostor pairs at or above `threshold`.
+        false_match_rate: the share of impostor pairs at or above `threshold` is at most this.
         threshold: cosine similarity.
         interval: 95% confidence interval of the false-match rate at this threshold.
+        true_accept_rate: the share of genuine pairs at or above `threshold`, where known.
+        extrapolated: whether it was read off a fitted tail and not measured.
     """
 
     false_match_rate: float = Field(gt=0, lt=1)
     threshold: float = Field(ge=-1, le=1)
-    interval: tuple[float, float]
+    interval: tuple[Share, Share]
+    true_accept_rate: Share | None = None
+    extrapolated: bool = False
+
+
+class Tail(_Strict):
+    """A generalised Pareto distribution fitted to the highest impostor scores.
+
+    Attributes:
+        start: the score at which the tail begins.
+        share: the share of impostor pairs at or above `start`.
+        pairs: how many impostor pairs that is.
+        shape: of the distribution; below 0 the scores have an upper end.
+        scale: of the distribution, in units of the score.
+        distance: the greatest difference between the fitted and the measured distribution of the
+            tail (Kolmogorov and Smirnov), 0 to 1.
+    """
+
+    start: Finite
+    share: Share
+    pairs: int = Field(gt=0)
+    shape: Finite
+    scale: Positive
+    distance: Share
 
 
 class Calibration(_Strict):
@@ -104,18 +131,71 @@ class Calibration(_Strict):
 
     Attributes:
         name: of the calibration: what it was measured on.
+        contract: the embedding contract it holds for; None inside the record of that weight.
         thresholds: from the strictest rate to the loosest.
+        people: how many people it was measured on.
+        people_pairs: how many pairs of different people were compared.
+        photos: how many photos of them, a photo counting once for every pair of a list.
+        genuine: how many genuine pairs.
+        tail: what extrapolated thresholds were read off.
+        manifest: what else is to be known of the measurement, such as hashes and versions.
     """
 
     name: str
-    thresholds: tuple[Threshold, ...]
+    contract: Sha256 | None = None
+    thresholds: Annotated[tuple[Threshold, ...], Field(min_length=1)]
+    people: int = Field(gt=0)
+    people_pairs: int = Field(gt=0)
+    photos: int = Field(gt=0)
+    genuine: int = Field(gt=0)
+    tail: Tail | None = None
+    manifest: dict[str, JsonValue] = {}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Calibration:
+        for strict, loose in pairwise(self.thresholds):
+            if strict.false_match_rate >= loose.false_match_rate:
+                raise ValueError("thresholds must go from the strictest rate to the loosest")
+            if strict.threshold < loose.threshold:
+                raise ValueError(
+                    f"the threshold {strict.threshold:g} at {strict.false_match_rate:g} is below "
+                    f"{loose.threshold:g} at {loose.false_match_rate:g}"
+                )
+        if self.tail is None and any(each.extrapolated for each in self.thresholds):
+            raise ValueError("extrapolated thresholds need their tail")
+        return self
 
     def at(self, false_match_rate: float) -> Threshold | None:
-        """The threshold measured at a false-match rate, or None where that was not measured."""
+        """The threshold at a false-match rate, or None where there is none."""
         for threshold in self.thresholds:
             if math.isclose(threshold.false_match_rate, false_match_rate):
                 return threshold
         return None
+
+    def for_gallery(self, fpir: float, size: int) -> Threshold | None:
+        """The threshold at which a gallery seldom takes a stranger for one of its people.
+
+        A probe of a stranger meets `size` people; if these comparisons err independently, as is
+        assumed here, a false-match rate of `1 - (1 - fpir) ** (1 / size)` does (Grother, Phillips,
+        "Models of large population recognition performance", CVPR 2004).
+
+        Args:
+            fpir: greatest false-positive identification rate a probe, between 0 and 1.
+            size: how many people the gallery holds.
+
+        Returns:
+            The loosest threshold that is strict enough, or None where the strictest is not.
+
+        Raises:
+            ValueError: `fpir` or `size` is out of range.
+        """
+        if not (0 < fpir < 1 and size >= 1):
+            raise ValueError(
+                f"fpir must lie between 0 and 1 and size be at least 1, not {fpir:g} and {size}"
+            )
+        needed = -math.expm1(math.log1p(-fpir) / size)
+        enough = [t for t in self.thresholds if t.false_match_rate <= needed * (1 + 1e-9)]
+        return enough[-1] if enough else None
 
 
 class ModelRecord(_Strict):
