@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 from mindface import zoo
 from mindface.detection.detector import Detector, Opened
 from mindface.engines import EngineSettings
-from mindface.errors import AlignmentError, ImageError, NoFaceError, SkippedInputsError
+from mindface.errors import (
+    AlignmentError,
+    CalibrationError,
+    ImageError,
+    NoFaceError,
+    SkippedInputsError,
+)
 from mindface.geometry import (
     TEMPLATES,
     align,
@@ -39,7 +45,11 @@ from mindface.results import (
     Verification,
 )
 
+if TYPE_CHECKING:
+    from mindface.zoo.record import Threshold
+
 Image = NDArray[np.uint8]
+DEFAULT_RATE = 1e-3
 
 
 class FaceAnalyzer:
@@ -176,13 +186,22 @@ class FaceAnalyzer:
             done.append(analysis)
         return self.recognizer.collect(done)
 
-    def verify(self, a: Source, b: Source, *, threshold: float | None = None) -> Verification:
+    def verify(
+        self,
+        a: Source,
+        b: Source,
+        *,
+        false_match_rate: float = DEFAULT_RATE,
+        threshold: float | None = None,
+    ) -> Verification:
         """Compares the largest faces of two photos.
 
         Args:
             a: a photo.
             b: another.
-            threshold: least similarity of one person, instead of the model's calibration.
+            false_match_rate: how many strangers may pass for one person; the recogniser's
+                calibration has the threshold.
+            threshold: least similarity of one person, instead of a calibrated one.
 
         Returns:
             The similarity and, where there is a threshold, whether the two are one person.
@@ -190,14 +209,16 @@ class FaceAnalyzer:
         Raises:
             ImageError: a photo cannot be read.
             NoFaceError: a photo shows no face.
+            CalibrationError: the calibration has no threshold for this rate, or there is none and
+                another than the usual rate is asked for.
         """
+        point = None if threshold is not None else self._calibrated(false_match_rate)
         first, second = self._analyze([self.detector.open(a), self.detector.open(b)], largest=True)
         for analysis in (first, second):
             if not len(analysis.faces):
                 raise NoFaceError(f"{analysis.name}: {analysis.reason}")
-        record = self.recognizer.record
+        record, calibration = self.recognizer.record, self.recognizer.calibration
         similarity = float(np.clip(first.embeddings[0] @ second.embeddings[0], -1, 1))
-        point = record.calibration.at(1e-3) if record.calibration and threshold is None else None
         bound = point.threshold if point else threshold
         return Verification(
             same=None if bound is None else similarity >= bound,
@@ -205,12 +226,25 @@ class FaceAnalyzer:
             threshold=bound,
             false_match_rate=point.false_match_rate if point else None,
             interval=point.interval if point else None,
-            calibration=record.calibration.name if record.calibration and point else None,
+            calibration=calibration.name if calibration and point else None,
+            extrapolated=point.extrapolated if point else False,
             model=record.name,
             licence=record.licence,
             faces=(first.embedded[0], second.embedded[0]),
             candidates=(first.candidates, second.candidates),
         )
+
+    def _calibrated(self, rate: float) -> Threshold | None:
+        calibration = self.recognizer.calibration
+        point = calibration.at(rate) if calibration else None
+        if point is None and (calibration or rate != DEFAULT_RATE):
+            known = calibration.thresholds if calibration else ()
+            rates = ", ".join(f"{each.false_match_rate:g}" for each in known) or "none"
+            raise CalibrationError(
+                f"no threshold for the false match rate {rate:g}: "
+                f"{self.recognizer.record.name} is calibrated for {rates}"
+            )
+        return point
 
     def _analyze(
         self,

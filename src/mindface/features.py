@@ -99,7 +99,6 @@ def extract(
 
 
 def _open(analyzer: FaceAnalyzer, flip: bool, aligned: bool) -> sqlite3.Connection:
-    detector = analyzer.detector
     facts = {
         "contract": analyzer.recognizer.record.contract,
         "precision": analyzer.recognizer.precision,
@@ -107,6 +106,7 @@ def _open(analyzer: FaceAnalyzer, flip: bool, aligned: bool) -> sqlite3.Connecti
         "aligned": aligned,
     }
     if not aligned:
+        detector = analyzer.detector
         facts |= {
             "detector": detector.record.sha256,
             "scales": detector.scales,
@@ -195,7 +195,7 @@ def face_of(
 
 def manifest(analyzer: FaceAnalyzer, *, flip: bool, aligned: bool) -> dict[str, Any]:
     """What makes features reproducible: weights, options, versions."""
-    recognizer, detector = analyzer.recognizer, analyzer.detector
+    recognizer = analyzer.recognizer
     record = recognizer.record
     facts = {
         "model": {
@@ -218,6 +218,7 @@ def manifest(analyzer: FaceAnalyzer, *, flip: bool, aligned: bool) -> dict[str, 
         },
     }
     if not aligned:
+        detector = analyzer.detector
         facts["detector"] = {
             "name": detector.record.name,
             "sha256": detector.record.sha256,

@@ -273,6 +273,7 @@ class Verification:
             by the calibration, or None.
         interval: 95% confidence interval of that rate, or None.
         calibration: the name of the calibration, or None.
+        extrapolated: whether the threshold was read off a fitted tail and not measured.
         model: name of the recogniser.
         licence: of the recogniser's weights.
         faces: the two faces compared.
@@ -286,6 +287,7 @@ class Verification:
     false_match_rate: float | None
     interval: tuple[float, float] | None
     calibration: str | None
+    extrapolated: bool
     model: str
     licence: str
     faces: tuple[Face, Face]
@@ -305,6 +307,7 @@ class Verification:
             "false_match_rate": self.false_match_rate,
             "interval": self.interval and list(self.interval),
             "calibration": self.calibration,
+            "extrapolated": self.extrapolated,
             "attack_check": self.attack_check,
             "model": self.model,
             "licence": self.licence,

@@ -2,8 +2,9 @@
 
     python tests/recognition/naive_verification.py    # writes golden_verification.json beside it
 
-The ten folds follow InsightFace's evaluation (squared distances, thresholds 0, 0.01 .. 3.99, strictly
-below is "same", the first of the best thresholds); the rates follow `metrics`' definitions.
+The ten folds follow InsightFace's evaluation (squared distances, thresholds 0, 0.01 .. 3.99,
+strictly below is "same", the first of the best thresholds); the rates follow the definitions of
+`metrics`.
 """
 
 import json

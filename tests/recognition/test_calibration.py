@@ -17,11 +17,15 @@ from mindface.recognition.calibration import (
     calibrate,
     fit_tail,
     people_needed,
+)
+from mindface.recognition.metrics import ScoreTable
+from mindface.zoo.record import (
+    Calibration,
+    Tail,
+    Threshold,
     read_calibration,
     write_calibration,
 )
-from mindface.recognition.metrics import ScoreTable
-from mindface.zoo.record import Calibration, Tail, Threshold
 
 PERSON, NOISE = 0.05, 0.1  # spread of what is a person's own in a score, and of what is not
 SPREAD = math.sqrt(2 * PERSON**2 + NOISE**2)
@@ -198,7 +202,7 @@ def test_what_cannot_be_is_refused(tmp_path, change):
     path.write_text(json.dumps(fields))
     read_calibration(path)
     path.write_text(json.dumps(fields | change))
-    with pytest.raises(RecordError, match="not a calibration"):
+    with pytest.raises(RecordError, match="not a model calibration"):
         read_calibration(path)
 
 
@@ -208,7 +212,7 @@ def test_what_cannot_be_is_refused(tmp_path, change):
 def test_hostile_files(tmp_path, content):
     path = tmp_path / "x.json"
     path.write_bytes(content)
-    with pytest.raises(RecordError, match="not a calibration"):
+    with pytest.raises(RecordError, match="not a model calibration"):
         read_calibration(path)
     with pytest.raises(RecordError, match="cannot be read"):
         read_calibration(tmp_path / "absent.json")

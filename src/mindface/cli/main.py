@@ -7,6 +7,7 @@ import sys
 import typer
 
 from mindface.cli.align import align
+from mindface.cli.calibrate import calibrate
 from mindface.cli.convert import convert
 from mindface.cli.detect import detect
 from mindface.cli.doctor import doctor
@@ -25,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for verb in (detect, align, embed, verify, models, export, convert, doctor):
+for verb in (detect, align, embed, verify, calibrate, models, export, convert, doctor):
     app.command()(verb)
 app.add_typer(evaluate)
 

@@ -79,12 +79,15 @@ class ModelOptions:
         _say_if_restricted(detector.record)
         return detector
 
-    def open_recognizer(self) -> Recognizer:
-        """The recogniser."""
+    def open_recognizer(self, calibration: Path | None = None) -> Recognizer:
+        """The recogniser, with a calibration of its own if given."""
         from mindface.recognition.recognizer import Recognizer
 
         recognizer = Recognizer(
-            self.recognizer, record=self._record("recognition"), **self._settings()
+            self.recognizer,
+            record=self._record("recognition"),
+            calibration=calibration,
+            **self._settings(),
         )
         _say_if_restricted(recognizer.record)
         return recognizer

@@ -17,8 +17,14 @@ def verify(
     a: Annotated[Path, typer.Argument(help="A photo.")],
     b: Annotated[Path, typer.Argument(help="Another photo.")],
     as_json: Json = False,
+    false_match_rate: Annotated[
+        float, typer.Option(min=0, max=1, help="How many strangers may pass for one person.")
+    ] = 1e-3,
+    calibration: Annotated[
+        Path | None, typer.Option(metavar="CAL.json", help="From mindface calibrate.")
+    ] = None,
     threshold: Annotated[
-        float | None, typer.Option(min=-1, max=1, help="Least similarity of one person.")
+        float | None, typer.Option(min=-1, max=1, help="Least similarity, instead of a rate.")
     ] = None,
     *,
     models: ModelOptions,
@@ -29,14 +35,19 @@ def verify(
 
     Example: mindface verify passport.jpg door.jpg --json
     """
-    result = models.open_analyzer().verify(a, b, threshold=threshold)
+    from mindface.analyzer import FaceAnalyzer
+
+    analyzer = FaceAnalyzer(models.open_detector(), models.open_recognizer(calibration))
+    result = analyzer.verify(a, b, false_match_rate=false_match_rate, threshold=threshold)
     print(json.dumps(result.to_dict()) if as_json else _sentences(result, a, b))
 
 
 def _sentences(result: Verification, a: Path, b: Path) -> str:
     lines = [f"similarity {result.similarity:.4f} ({result.model}, licence {result.licence})"]
     if result.same is None:
-        lines.append("no verdict: the model has no calibration; give --threshold")
+        lines.append(
+            "no verdict: the model has no calibration; see mindface calibrate, or --threshold"
+        )
     elif result.false_match_rate is None:
         lines.append(f"{_verdict(result)}: threshold {result.threshold}, as given")
     else:
@@ -44,7 +55,7 @@ def _sentences(result: Verification, a: Path, b: Path) -> str:
         lines.append(
             f"{_verdict(result)}: threshold {result.threshold:.4f}, at which "
             f"{result.false_match_rate:g} of strangers match (95% interval {low:.2g} to "
-            f"{high:.2g}; {result.calibration})"
+            f"{high:.2g}; {result.calibration}{', extrapolated' if result.extrapolated else ''})"
         )
     for path, count, face in zip((a, b), result.candidates, result.faces, strict=True):
         if count > 1:

@@ -13,12 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
-from mindface.errors import CalibrationError, ModelError, RecordError
+from mindface.errors import CalibrationError, ContractError
 from mindface.recognition.metrics import KEPT_RATE, RATES, REPLICATES, Doubles, Ints, ScoreTable
-from mindface.zoo.files import opened
-from mindface.zoo.record import MAX_BYTES, Calibration, Tail, Threshold
+from mindface.zoo.record import Calibration, Tail, Threshold, read_record, write_record
 
 GRID = (*(float(f"{digit}e{power}") for power in range(-9, -2) for digit in (1, 2, 5)), 1e-2)
 """The rates that a calibration answers besides those asked for."""
@@ -147,35 +145,18 @@ def draws(size: int, strata: Sequence[Ints], replicates: int, seed: int) -> Iter
         yield np.bincount(np.concatenate(drawn), minlength=size).astype(np.float64)
 
 
-def read_calibration(path: Path) -> Calibration:
-    """Reads a calibration written by `write_calibration`.
+def write_into_record(calibration: Calibration, path: Path) -> None:
+    """Puts a calibration into the record of the weight it was measured with.
 
     Raises:
-        RecordError: the file is missing, is not JSON, or a field is wrong; all faults are named.
+        RecordError: the record cannot be read.
+        ContractError: it is another weight's.
     """
-    try:
-        with opened(path) as file:
-            content = file.read(MAX_BYTES + 1)
-    except ModelError as error:
-        raise RecordError(f"the calibration {error}") from error
-    if len(content) > MAX_BYTES:
-        raise RecordError(f"{path}: not a calibration: larger than {MAX_BYTES} bytes")
-    try:
-        return Calibration.model_validate_json(content)
-    except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc'])) or 'calibration'}: {fault['msg']}"
-            for fault in error.errors()
-        )
-        raise RecordError(f"{path}: not a calibration: {faults}") from error
-
-
-def write_calibration(calibration: Calibration, path: Path) -> None:
-    """Writes a calibration as readable JSON, whole or not at all."""
-    partial = path.with_name(path.name + ".tmp")
-    content = calibration.model_dump_json(indent=2, exclude_none=True)
-    partial.write_text(content + "\n", encoding="utf-8")
-    partial.replace(path)
+    record = read_record(path)
+    if calibration.contract not in (None, record.contract):
+        raise ContractError(f"{path}: the calibration was measured with another model")
+    inside = calibration.model_copy(update={"contract": None})
+    write_record(record.model_copy(update={"calibration": inside}), path)
 
 
 def _points(

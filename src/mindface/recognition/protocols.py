@@ -47,7 +47,8 @@ class Protocol:
         pairs: `(N, 2)` int64 indices into `photos`; None: every photo against every other.
         same: `(N,)` bool, whether a pair shows one person; None where `pairs` is.
         folds: `(N,)` int64, the number of each pair's fold, from 0 on; None: there are no folds.
-        hashes: the sha256 of each list file by its name; of a folder, one over the paths in it.
+        hashes: the sha256 of each list file by its name; of a folder, one over the paths in it,
+            and one over the pairs that were drawn.
         persons: the name of each person by number; empty where nobody is named.
 
     Raises:
@@ -276,6 +277,7 @@ def folder_pairs(folder: StrPath, pairs: int | None = None, seed: int = 0) -> Pr
     folds = np.tile(equal_folds(half), 2)
     order = np.argsort(folds, kind="stable")
     same = order < half
+    hashes["pairs"] = hashlib.sha256(drawn[order].astype("<i8").tobytes()).hexdigest()
     return Protocol(
         "folder", photos, photos, people, drawn[order], same, folds[order], hashes, persons
     )

@@ -6,7 +6,8 @@ import os
 from collections.abc import Sequence
 from functools import cached_property, partial
 from itertools import pairwise
-from typing import Any, Unpack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,12 @@ from numpy.typing import NDArray
 from mindface import golden, zoo
 from mindface.engines import EngineOptions, EngineSettings, Session, Sessions
 from mindface.engines.inputs import normalise
+from mindface.errors import ContractError
 from mindface.geometry import TEMPLATES, align
 from mindface.results import Analysis, Array, Embeddings, Skipped
+
+if TYPE_CHECKING:
+    from mindface.zoo.record import Calibration
 
 Image = NDArray[np.uint8]
 
@@ -30,12 +35,16 @@ class Recognizer:
     Args:
         model: a name of the catalogue or an ONNX file.
         record: the record of an ONNX file that the catalogue does not know.
+        calibration: a file that `mindface calibrate` wrote for this model; else the record's.
         licence_policy: "permissive" refuses weights that forbid commercial use.
         **settings: engine, device, precision, threads; see `mindface.engines.EngineOptions`.
 
     Raises:
         ModelError: the model is unknown, damaged or no recogniser.
         EngineError: engine, device or precision cannot be had.
+
+    Attributes:
+        calibration: thresholds at stated false-match rates, or None.
     """
 
     def __init__(
@@ -43,12 +52,16 @@ class Recognizer:
         model: str | os.PathLike[str] = zoo.DEFAULT_RECOGNIZER,
         *,
         record: str | os.PathLike[str] | None = None,
+        calibration: str | os.PathLike[str] | None = None,
         licence_policy: zoo.LicencePolicy = "any",
         **settings: Unpack[EngineSettings],
     ) -> None:
         self.model = zoo.resolve(
             model, task="recognition", record=record, licence_policy=licence_policy
         )
+        self.calibration = self.record.calibration
+        if calibration is not None:
+            self.calibration = _calibration(Path(calibration), self.record)
         self.options = EngineOptions(**settings)
 
     @property
@@ -190,6 +203,18 @@ class Recognizer:
         return Sessions(
             self.model, self.options, lambda: self._to_input(golden.crops(self.template))
         )
+
+
+def _calibration(path: Path, record: zoo.ModelRecord) -> Calibration:
+    from mindface.zoo.record import read_calibration
+
+    calibration = read_calibration(path)
+    if calibration.contract != record.contract:
+        raise ContractError(
+            f"{path}: measured with another model than {record.name}, so its thresholds say "
+            f"nothing here: run  mindface calibrate"
+        )
+    return calibration
 
 
 def batch_sizes(count: int, sizes: Sequence[int]) -> list[int]:

@@ -67,6 +67,7 @@ class VerificationResult:
             "people_pairs": table.people_pairs,
             "accuracy_mean": self.accuracy and self.accuracy.mean,
             "accuracy_std": self.accuracy and self.accuracy.std,
+            "folds": self.accuracy and len(self.accuracy.accuracies),
             "tar_at_far": {rate_name(rate): rate_dict(found) for rate, found in self.rates.items()},
             "auc": table.auc(),
             "eer": table.eer(),

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
@@ -28,6 +29,9 @@ MAX_BYTES = 1 << 20
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Kind = TypeVar("Kind", bound=_Strict)
 
 
 class Preprocessing(_Strict):
@@ -265,23 +269,51 @@ def read_record(path: Path) -> ModelRecord:
     Raises:
         RecordError: the file is missing, is not JSON, or a field is wrong; all faults are named.
     """
+    return _read(ModelRecord, path, "record")
+
+
+def write_record(record: ModelRecord, path: Path) -> None:
+    """Writes a record as readable JSON, whole or not at all."""
+    _write(record, path)
+
+
+def read_calibration(path: Path) -> Calibration:
+    """Reads a calibration written by `write_calibration`.
+
+    Raises:
+        RecordError: the file is missing, is not JSON, or a field is wrong; all faults are named.
+    """
+    return _read(Calibration, path, "calibration")
+
+
+def write_calibration(calibration: Calibration, path: Path) -> None:
+    """Writes a calibration as readable JSON, whole or not at all."""
+    _write(calibration, path)
+
+
+def _read(kind: type[Kind], path: Path, what: str) -> Kind:
     try:
         with opened(path) as file:
             content = file.read(MAX_BYTES + 1)
     except ModelError as error:
-        raise RecordError(f"the record {error}") from error
+        raise RecordError(f"the {what} {error}") from error
     if len(content) > MAX_BYTES:
-        raise RecordError(f"{path}: not a model record: larger than {MAX_BYTES} bytes")
+        raise RecordError(f"{path}: not a model {what}: larger than {MAX_BYTES} bytes")
     try:
-        return ModelRecord.model_validate_json(content)
+        return kind.model_validate_json(content)
     except ValidationError as error:
         faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc'])) or 'record'}: {fault['msg']}"
+            f"{'.'.join(map(str, fault['loc'])) or what}: {fault['msg']}"
             for fault in error.errors()
         )
-        raise RecordError(f"{path}: not a model record: {faults}") from error
+        raise RecordError(f"{path}: not a model {what}: {faults}") from error
 
 
-def write_record(record: ModelRecord, path: Path) -> None:
-    """Writes a record as readable JSON."""
-    path.write_text(record.model_dump_json(indent=2, exclude_none=True) + "\n", encoding="utf-8")
+def _write(content: _Strict, path: Path) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        text = content.model_dump_json(indent=2, exclude_none=True) + "\n"
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

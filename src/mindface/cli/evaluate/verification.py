@@ -151,7 +151,7 @@ def _lines(run: Run) -> Iterator[str]:
     yield f"{run['model']} on {run['protocol']}: {run['pairs']} pairs of {run['people']} people"
     if run["accuracy_mean"] is not None:
         mean, std = 100 * run["accuracy_mean"], 100 * run["accuracy_std"]
-        yield f"  accuracy {mean:.2f}% +- {std:.2f} (ten folds)"
+        yield f"  accuracy {mean:.2f}% +- {std:.2f} ({run['folds']} folds)"
     yield from rate_lines(run["tar_at_far"], "FAR", "TAR")
     yield f"  AUC {run['auc']:.5f}, EER {100 * run['eer']:.2f}%"
     lost = run["failure_to_acquire"]
