@@ -3,6 +3,7 @@
     python benchmarks/inference.py networks --shared ../shared
     python benchmarks/inference.py pipeline --shared ../shared --peers .venv-peers/bin/python
     python benchmarks/inference.py stages --shared ../shared
+    python benchmarks/inference.py precision --shared ../shared
     python benchmarks/inference.py start
     python benchmarks/inference.py memory --shared ../shared
     python benchmarks/inference.py megapixels
@@ -37,6 +38,7 @@ from mindface.analyzer import cut_faces, plausible
 from mindface.detection.detector import Detector, Look, to_input
 from mindface.engines import EngineOptions, open_session
 from mindface.recognition.recognizer import Recognizer
+from mindface.results import Analysis
 from mindface.zoo import resolve
 
 THREADS = 2
@@ -261,6 +263,45 @@ def _ask(process: subprocess.Popen[str], peer: str) -> None:
     process.stdout.readline()
 
 
+def precision(shared: Path, total: int) -> None:
+    """What bf16 in the recogniser, and in the detector, does to embeddings of real photos."""
+    files = photos_of(shared, total)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        models = [
+            exported(shared, model, folder)
+            for model in ("retinaface_mobilenet025", "mobilefacenet_112x96")
+        ]
+
+        def embedded(detector: str, recognizer: str) -> list[Analysis]:
+            settings = {"engine": "openvino", "threads": THREADS}
+            return list(
+                FaceAnalyzer(
+                    Detector(models[0], precision=detector, **settings),
+                    Recognizer(models[1], precision=recognizer, **settings),
+                ).stream(files, largest=True)
+            )
+
+        exact = embedded("fp32", "fp32")
+        shares = (0, 0.05, 0.5, 0.95, 1)
+        print(f"{total} photos, quantiles {shares}")
+        for parts in (("fp32", "bf16"), ("bf16", "fp32")):
+            pairs = [
+                (a, b)
+                for a, b in zip(exact, embedded(*parts), strict=True)
+                if len(a.faces) and len(b.faces)
+            ]
+            cosines = [float(a.embeddings[0] @ b.embeddings[0]) for a, b in pairs]
+            shifts = [
+                np.abs(a.faces.landmarks - b.faces.landmarks).max()
+                / np.linalg.norm(a.faces.landmarks[0, 0] - a.faces.landmarks[0, 1])
+                for a, b in pairs
+            ]
+            print(f"detector {parts[0]}, recogniser {parts[1]}")
+            print("  cosine of embeddings:", np.quantile(cosines, shares).round(4))
+            print("  landmarks moved, in eye distances:", np.quantile(shifts, shares).round(4))
+
+
 def start(count: int, detector: Path, recognizer: Path) -> None:
     """A cold start: importing the package, and `mindface verify` on two photos."""
     folder = Path(golden.__file__).parent
@@ -336,7 +377,7 @@ def megapixels(shared: Path, count: int) -> None:
 def main() -> None:
     """Runs one of the benchmarks."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    kinds = ("networks", "pipeline", "stages", "start", "memory", "megapixels")
+    kinds = ("networks", "pipeline", "stages", "precision", "start", "memory", "megapixels")
     parser.add_argument("kind", choices=kinds)
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     parser.add_argument("--rounds", type=int, default=5)
@@ -353,6 +394,8 @@ def main() -> None:
         pipeline(chosen.shared, chosen.rounds, chosen.peers)
     elif chosen.kind == "stages":
         stages(chosen.shared, chosen.rounds)
+    elif chosen.kind == "precision":
+        precision(chosen.shared, 300)
     elif chosen.kind == "start":
         start(chosen.rounds, chosen.detector, chosen.recognizer)
     elif chosen.kind == "memory":

@@ -35,10 +35,18 @@ JSON only. An error is one line on standard error, beginning `mindface: `.
 
 def page() -> str:
     """The whole page: exit codes, then every command."""
-    commands: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     parts = ["\n".join([HEAD, *_exit_codes()])]
-    parts += ["\n".join(_command(name, command)) for name, command in commands.items()]
+    for name, command in _commands("", typer.main.get_command(app)):
+        parts.append("\n".join(_command(name, command)))
     return "\n\n".join(parts) + "\n"
+
+
+def _commands(before: str, group: Any) -> Iterator[tuple[str, Any]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _commands(f"{before}{name} ", command)
+        else:
+            yield before + name, command
 
 
 def _exit_codes() -> Iterator[str]:
@@ -65,10 +73,11 @@ def _command(name: str, command: Any) -> Iterator[str]:
     for argument in arguments:
         yield f"| `{argument.metavar or argument.name.upper()}` | {argument.help} | |"
     for option in options:
+        name = "/".join([option.opts[0], *option.secondary_opts])
         value = "" if option.is_flag else f" {option.metavar or option.name.upper()}"
         plain = not (option.is_flag or option.default is None or option.required)
         default = f"`{option.default}`" if plain else "required" if option.required else ""
-        yield f"| `{option.opts[0]}{value}` | {option.help} | {default} |"
+        yield f"| `{name}{value}` | {option.help} | {default} |"
 
 
 if __name__ == "__main__":
