@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from mindface.errors import MindFaceError
 from mindface.recognition.discard import DiscardCurve, rank_qualities
-from mindface.recognition.fairness import Fairness, group_rates, read_groups
-from mindface.recognition.metrics import FAILED, Floats, Ints
+from mindface.recognition.fairness import Fairness, group_rates, group_thresholds, read_groups
+from mindface.recognition.metrics import FAILED, Floats, Ints, Rate
 from mindface.recognition.protocols import Protocol
 from mindface.recognition.verification import VerificationResult, pair_scores
 
@@ -22,11 +22,11 @@ CURVE_POINTS = 200
 MOST_LISTED = 200_000
 
 
-def operating_point(result: VerificationResult, rate: float = 1e-3) -> float | None:
-    """The threshold at a rate, else at the strictest rate that could be measured, else None."""
+def operating_point(result: VerificationResult, rate: float = 1e-3) -> Rate | None:
+    """What was measured at a rate, else at the strictest rate that could be measured, else None."""
     measured = [found for found in result.rates.values() if found]
-    at_rate = [found.threshold for found in measured if math.isclose(found.rate, rate)]
-    return next(iter(at_rate), max((found.threshold for found in measured), default=None))
+    at_rate = [found for found in measured if math.isclose(found.rate, rate)]
+    return next(iter(at_rate), min(measured, key=lambda found: found.rate, default=None))
 
 
 def discard(
@@ -40,22 +40,22 @@ def discard(
         measures: by name `(M,)`, NaN where there is no face; see `mindface.features.Features`.
 
     Returns:
-        None where no genuine pair fails, or all do.
+        None at all where no genuine pair fails, or all do.
     """
-    threshold = operating_point(result)
+    point = operating_point(result)
     pairs = genuine_pairs(result.protocol)
     scores = np.einsum("nd,nd->n", *(embeddings[side] for side in pairs.T))
     scores[~embeddings[pairs].any(axis=(1, 2))] = FAILED
-    if threshold is None or not 0 < (scores < np.float32(threshold)).sum() < len(scores):
+    if point is None or not 0 < (scores < np.float32(point.threshold)).sum() < len(scores):
         return []
     qualities = {name: _higher_is_better(name, values) for name, values in measures.items()}
     people = result.protocol.people[pairs[:, 0]]
-    ranked = rank_qualities(qualities, scores, pairs, people, threshold, replicates=200)
+    ranked = rank_qualities(qualities, scores, pairs, people, point.threshold, replicates=200)
     return [_curve_dict(curve) for curve in ranked]
 
 
 def fairness(result: VerificationResult, groups: Path) -> dict[str, Any]:
-    """Error rates by group at the operating point; see `group_rates`.
+    """Error rates and thresholds by group at the operating point; see `group_rates`.
 
     Args:
         result: of the verification.
@@ -68,11 +68,13 @@ def fairness(result: VerificationResult, groups: Path) -> dict[str, Any]:
     numbers = {
         number: named[name] for number, name in enumerate(result.protocol.persons) if name in named
     }
-    threshold = operating_point(result)
-    if not numbers or threshold is None:
+    point = operating_point(result)
+    if not numbers or point is None:
         why = "too few people for any rate" if numbers else f"nobody in {groups} stands in it"
         raise MindFaceError(f"{result.protocol.name}: no error rates by group: {why}")
-    return _fairness_dict(group_rates(result.table, numbers, threshold))
+    found = _fairness_dict(group_rates(result.table, numbers, point.threshold))
+    thresholds = group_thresholds(result.table, numbers, point.rate)
+    return {**found, "rate": point.rate, "thresholds": thresholds}
 
 
 def listed(result: VerificationResult, embeddings: Floats) -> dict[str, Any] | None:
