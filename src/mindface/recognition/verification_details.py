@@ -19,6 +19,7 @@ from mindface.recognition.verification import VerificationResult, pair_scores
 
 BEST_NEAR_ZERO = ("yaw", "pitch", "roll", "truncation")
 CURVE_POINTS = 200
+MOST_DISCARDED = 0.5
 MOST_LISTED = 200_000
 
 
@@ -109,7 +110,8 @@ def _higher_is_better(name: str, values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _curve_dict(curve: DiscardCurve) -> dict[str, Any]:
-    chosen = np.unique(np.linspace(0, len(curve.photos) - 1, CURVE_POINTS).astype(int))
+    shown = np.searchsorted(curve.photos, MOST_DISCARDED, side="right") - 1
+    chosen = np.unique(np.linspace(0, shown, CURVE_POINTS).astype(int))
     return {
         "score": curve.name,
         "share": curve.photos[chosen].tolist(),
