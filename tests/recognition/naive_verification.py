@@ -61,13 +61,13 @@ def auc(scores: np.ndarray, same: np.ndarray) -> float:
 
 def eer(scores: np.ndarray, same: np.ndarray) -> float:
     """The mean of FMR and FNMR at the highest threshold where they are nearest."""
-    found = (2.0, 0.0)
+    nearest, rate = float("inf"), 0.0
     for threshold in sorted({*scores.tolist(), 2.0}, reverse=True):
-        fmr = sum(scores[~same] >= threshold) / sum(~same)
-        fnmr = sum(scores[same] < threshold) / sum(same)
-        if abs(fmr - fnmr) < found[0]:
-            found = (abs(fmr - fnmr), (fmr + fnmr) / 2)
-    return float(found[1])
+        matches, misses = sum(scores[~same] >= threshold), sum(scores[same] < threshold)
+        gap = abs(int(matches) * int(sum(same)) - int(misses) * int(sum(~same)))
+        if gap < nearest:
+            nearest, rate = gap, (matches / sum(~same) + misses / sum(same)) / 2
+    return float(rate)
 
 
 def figures(scores: np.ndarray, same: np.ndarray) -> dict[str, object]:

@@ -226,9 +226,15 @@ class ScoreTable:
         return float((np.diff(fmr) * (tar[1:] + tar[:-1]) / 2).sum())
 
     def eer(self) -> float:
-        """The equal error rate: the mean of FMR and FNMR where they are nearest."""
+        """The equal error rate: the mean of FMR and FNMR where they are nearest.
+
+        Of equally near ones it is that of the highest threshold.
+        """
         _, fmr, tar = self.curve()
-        nearest = int(np.argmin(np.abs(fmr - (1 - tar))))
+        strangers, mine = self.impostor_count, len(self.genuine)
+        matches = np.rint(fmr * strangers).astype(np.int64)
+        misses = mine - np.rint(tar * mine).astype(np.int64)
+        nearest = int(np.argmin(np.abs(matches * mine - misses * strangers)))  # without rounding
         return float((fmr[nearest] + 1 - tar[nearest]) / 2)
 
     def rates(
