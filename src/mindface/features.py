@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,12 +115,16 @@ def _open(analyzer: FaceAnalyzer, flip: bool, aligned: bool) -> sqlite3.Connecti
             "detector_precision": detector.precision,
         }
     name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
-    folder = cache_directory() / "features"
-    folder.mkdir(parents=True, exist_ok=True)
-    store = sqlite3.connect(folder / f"{name}.sqlite", timeout=60)
+    store = sqlite3.connect(_folder() / f"{name}.sqlite", timeout=60)
     store.execute("PRAGMA journal_mode=WAL")
     store.execute(SCHEMA)
     return store
+
+
+def _folder() -> Path:
+    folder = cache_directory() / "features"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _key(photo: str | bytes) -> str | None:
@@ -240,6 +244,8 @@ def ijb_features(
 ) -> Iterator[tuple[Array, Array]]:
     """Raw features of the images of IJB and of their mirror images, batch by batch.
 
+    They are kept in the cache (4 KB an image for 512 values), so that a stopped run goes on.
+
     Args:
         recognizer: the model.
         ijb: the set.
@@ -262,13 +268,36 @@ def ijb_features(
             failures[ijb.images[index]] = getattr(error, "reason", str(error))
             return None
 
-    count = len(ijb.images)
-    steps = track(range(count), count)
-    for crops in batches_ahead(crop, steps, 4 * BATCH, recognizer.options.thread_count):
-        shown = [np.zeros((height, width, 3), np.uint8) if c is None else c for c in crops]
+    count, step = len(ijb.images), 4 * BATCH
+    rows, mark = _ijb_store(recognizer, ijb)
+    done = int(mark.read_text()) if mark.is_file() else 0
+    for start in range(0, done, step):
+        kept = np.array(rows[start : min(start + step, done)])
+        for index in np.flatnonzero(~kept.any(axis=(1, 2))):
+            crop(start + int(index))  # says again why there is none
+        yield kept[:, 0], kept[:, 1]
+    steps = track(range(done, count), count - done)
+    for crops in batches_ahead(crop, steps, step, recognizer.options.thread_count):
         there = np.array([[c is not None] for c in crops], np.float32)
-        upright = recognizer.features(shown, aligned=True)
-        mirrored = recognizer.features(
-            [np.ascontiguousarray(c[:, ::-1]) for c in shown], aligned=True
-        )
-        yield upright * there, mirrored * there
+        shown = [np.zeros((height, width, 3), np.uint8) if c is None else c for c in crops]
+        mirrored = [np.ascontiguousarray(c[:, ::-1]) for c in shown]
+        both = [recognizer.features(each, aligned=True) * there for each in (shown, mirrored)]
+        rows[done : done + len(crops)] = np.stack(both, axis=1)
+        rows.flush()
+        done += len(crops)
+        mark.write_text(str(done))
+        yield both[0], both[1]
+
+
+def _ijb_store(recognizer: Recognizer, ijb: IjbSet) -> tuple[np.memmap[Any, Any], Path]:
+    """The features `(N, 2, D)` float32 on disk, and the file that says how many there are."""
+    facts = json.dumps([recognizer.record.contract, recognizer.precision, ijb.images])
+    name = hashlib.sha256(facts.encode("utf-8", "surrogatepass") + ijb.landmarks.tobytes())
+    path = _folder() / f"ijb-{name.hexdigest()[:32]}.npy"
+    mark = path.with_suffix(".done")
+    if not path.is_file():
+        mark.unlink(missing_ok=True)
+    shape = (len(ijb.images), 2, recognizer.embedding_size)
+    mode: Literal["r+", "w+"] = "r+" if path.is_file() else "w+"
+    rows = np.lib.format.open_memmap(path, mode, np.dtype(np.float32), shape)
+    return rows, mark

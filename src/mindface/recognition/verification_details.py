@@ -41,7 +41,7 @@ def discard(
         measures: by name `(M,)`, NaN where there is no face; see `mindface.features.Features`.
 
     Returns:
-        None at all where no genuine pair fails, or all do.
+        Empty where no genuine pair fails, or all do.
     """
     point = operating_point(result)
     pairs = genuine_pairs(result.protocol)

@@ -43,7 +43,7 @@ def ijb(
 ) -> None:
     """Measure recognisers on IJB-B or IJB-C, 1:1 and 1:N, from the official lists.
 
-    The features of images are not kept: a stopped run begins anew.
+    What was computed is kept, so stopped work goes on where it was.
 
     Example: mindface evaluate ijb r50.onnx --folder IJBC/ --set ijbc
     """
