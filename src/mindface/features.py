@@ -13,16 +13,18 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, fields
-from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import cv2
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 
 from mindface._version import __version__
 from mindface.analyzer import FaceAnalyzer, cut_faces, in_detail, plausible
+from mindface.engines import engine_version
 from mindface.errors import AlignmentError, ImageError
 from mindface.files import open_regular
 from mindface.geometry import align
@@ -217,8 +219,10 @@ def manifest(analyzer: FaceAnalyzer, *, flip: bool, aligned: bool) -> dict[str, 
         "versions": {
             "mindface": __version__,
             "python": platform.python_version(),
-            **{name: version(name) for name in ("numpy", "opencv-python-headless", "pillow")},
-            recognizer.engine: version(recognizer.engine),
+            "numpy": np.__version__,
+            "opencv": cv2.__version__,
+            "pillow": PIL.__version__,
+            recognizer.engine: engine_version(recognizer.engine),
         },
     }
     if not aligned:

@@ -281,3 +281,14 @@ def test_a_calibration_goes_into_the_record(mindface, exported, people, tmp_path
     after = read_record(record)
     assert after.contract == before.contract
     assert after.calibration.name == "a test"
+
+
+def test_a_report_that_cannot_be_drawn_is_said_first(mindface, exported, people, monkeypatch):
+    monkeypatch.setattr("mindface.cli.evaluate.shared.find_spec", lambda name: None)
+    monkeypatch.setattr("mindface.features.extract", None)
+    result = mindface(
+        *("evaluate", "verification", exported.recognizer, "--detector", exported.detector),
+        *("--folder", people, "--report", people / "report"),
+    )
+    assert result.code == 7
+    assert "pip install 'mindface[evaluate]'" in result.err

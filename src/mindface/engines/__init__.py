@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib import import_module
 from typing import TYPE_CHECKING, Literal, Protocol, TypedDict, TypeVar, get_args
 
 import numpy as np
@@ -161,6 +162,11 @@ class Sessions:
         from mindface.engines.choice import choose
 
         return choose(self._model, self._options, self._probe)
+
+
+def engine_version(engine: str) -> str:
+    """The version of an engine, whichever package brought it (onnxruntime-gpu, ...)."""
+    return str(import_module(engine).__version__)
 
 
 def open_session(model: Model, options: EngineOptions) -> Session:

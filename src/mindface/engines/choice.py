@@ -11,13 +11,12 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.metadata import version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mindface.engines import Array, EngineOptions, Session, open_session
+from mindface.engines import Array, EngineOptions, Session, engine_version, open_session
 from mindface.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -137,7 +136,7 @@ class _Memory:
         self._names = names
         engines = sorted({name.split()[0] for name in names})
         facts = [processor(), f"{options.thread_count} threads"]
-        facts += [f"{engine} {version(engine)}" for engine in engines]
+        facts += [f"{engine} {engine_version(engine)}" for engine in engines]
         self._key = ", ".join([model.record.name, model.record.sha256, *facts, *names])
 
     def recall(self) -> str | None:

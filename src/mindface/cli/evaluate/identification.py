@@ -15,6 +15,7 @@ from mindface.cli.evaluate.shared import (
     Report,
     Run,
     Seed,
+    check_report,
     open_analyzer,
     print_runs,
     progress,
@@ -61,6 +62,7 @@ def identification(
 
     Example: mindface evaluate identification r50.onnx --folder people/ --report report/
     """
+    check_report(report)
     protocol = _protocol(folder, gallery, probes, gallery_photos, non_mated, seed)
     if pooling not in ("max", "mean"):
         raise typer.BadParameter("--pooling is max or mean")

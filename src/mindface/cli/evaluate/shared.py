@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ import typer
 
 from mindface.cli.options import ModelOptions
 from mindface.cli.progress import track
+from mindface.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from mindface.analyzer import FaceAnalyzer
@@ -46,6 +48,16 @@ def open_analyzer(models: ModelOptions, model: str, *, aligned: bool) -> FaceAna
         model = str(export_weights(model))
     precision = "fp32" if models.precision == "auto" else models.precision
     return replace(models, recognizer=model, precision=precision).open_analyzer(aligned=aligned)
+
+
+def check_report(report: Path | None) -> None:
+    """Says before hours of work, not after, that a report cannot be drawn.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    if report and not find_spec("matplotlib"):
+        raise MissingExtraError("the report of an evaluation", "evaluate")
 
 
 def progress(what: str) -> Callable[[Iterable[int], int], Iterator[int]]:

@@ -16,6 +16,7 @@ from mindface.cli.evaluate.shared import (
     Report,
     Run,
     Seed,
+    check_report,
     open_analyzer,
     print_runs,
     progress,
@@ -76,6 +77,7 @@ def verification(
     """
     from mindface.features import face_of
 
+    check_report(report)
     protocols = _protocols(pairs, images, kind, bins, folder, draw, seed)
     runs = []
     for name in model:
