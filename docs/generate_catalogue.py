@@ -92,6 +92,8 @@ def _notes(record: ModelRecord) -> str:
         what += f"; {record.recognition.size} values"
     links = [f"[{name}]({link})" for name, link in _links(record) if link]
     place = f"[file]({record.url})" if record.url else "no public address"
+    if record.calibration:
+        what += f"; calibrated on {record.calibration.name}"
     return (
         f"**{record.name}**: {what}. {record.notes or ''} {', '.join([place, *links])}; "
         f"sha256 `{record.sha256}`."

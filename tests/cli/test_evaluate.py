@@ -292,3 +292,15 @@ def test_a_report_that_cannot_be_drawn_is_said_first(mindface, exported, people,
     )
     assert result.code == 7
     assert "pip install 'mindface[evaluate]'" in result.err
+
+
+def test_a_catalogued_model_brings_its_calibration(mindface, exported, shared):
+    portraits = Path(golden.__file__).parent
+    result = mindface(
+        *("verify", portraits / "eileen_collins.jpg", portraits / "grace_hopper.jpg", "--json"),
+        *("--recognizer", shared / "data" / "models" / "mobilefacenet_foamliu_128d.onnx"),
+        *("--detector", exported.detector),
+    )
+    answer = json.loads(result.out)
+    assert (answer["same"], answer["false_match_rate"]) == (False, 0.001)
+    assert answer["calibration"].startswith("celeba200")
