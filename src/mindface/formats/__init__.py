@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,8 @@ def write_weights(path: str | os.PathLike[str], arrays: Mapping[str, NDArray[Any
     except UnicodeEncodeError as error:
         raise WeightsError(f"{path}: the name {error.object!r} is no Unicode text") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
 
 
 def _write(path: Path, pieces: Iterable[bytes]) -> None:
