@@ -1,9 +1,11 @@
 import io
 import random
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
 import cv2
+import hostile_images
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,7 +13,7 @@ from PIL import Image
 from mindface import FaceAnalyzer, golden
 from mindface.analyzer import cut_faces
 from mindface.detection.detector import Opened
-from mindface.errors import ImageError, NoFaceError, SkippedInputsError
+from mindface.errors import ImageError, MissingExtraError, NoFaceError, SkippedInputsError
 from mindface.geometry import align
 from mindface.imaging import open_image
 
@@ -132,6 +134,33 @@ def test_strict_stops_at_the_first_unreadable_photo(analyzer, portraits, tmp_pat
         analyzer.embed([missing, portraits[0]], strict=True)
     with pytest.raises(ImageError):
         analyzer.analyze(missing)
+
+
+def test_a_photo_that_changes_while_it_is_worked_on_is_skipped(analyzer, portraits, tmp_path):
+    """Its face needs more pixels than the detector saw, and by then the file is another."""
+    large = np.full((1600, 1600, 3), 120, np.uint8)
+    large[1000:1512, 1000:1512] = portraits[0]
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(encoded(large, quality=95))
+    opened = analyzer.detector.open(path)
+    path.write_bytes(encoded(large[:800], quality=95))
+    (result,) = analyzer._analyze([opened], largest=True)
+    assert result.error == "the file changed while it was read"
+    assert result.name == str(path)
+
+
+def test_a_kind_whose_extra_is_missing_is_skipped_among_many(
+    analyzer, portraits, tmp_path, monkeypatch
+):
+    path = tmp_path / "photo.heic"
+    path.write_bytes(hostile_images.heic((20, 10)))
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    found = analyzer.embed([path, portraits[0]])
+    assert len(found) == 1
+    assert "pip install 'mindface[heic]'" in found.skipped[0].reason
+    assert found.skipped[0].path == str(path)
+    with pytest.raises(MissingExtraError):
+        analyzer.analyze(path)
 
 
 def test_a_small_face_in_a_large_jpeg_gets_its_pixels(analyzer, portraits):

@@ -31,7 +31,7 @@ from mindface.geometry import (
     fit_crop,
     similarity_transform,
 )
-from mindface.imaging import Source, open_image
+from mindface.imaging import Source, open_image, or_error
 from mindface.pipeline import batches_ahead
 from mindface.quality import assess
 from mindface.recognition.recognizer import Recognizer, unit
@@ -112,7 +112,10 @@ class FaceAnalyzer:
         Raises:
             ImageError: the photo cannot be read.
         """
-        return self._analyze([self.detector.open(source)], largest=False)[0].embedded
+        (found,) = self._analyze([self.detector.open(source)], largest=False)
+        if found.error:
+            raise ImageError(found.error, found.faces.path)
+        return found.embedded
 
     def stream(
         self,
@@ -144,7 +147,7 @@ class FaceAnalyzer:
         if aligned:
             threads = self.recognizer.options.thread_count
             open_crop = partial(self._open_crop, quality=quality)
-            for crops in batches_ahead(open_crop, sources, batch_size, threads):
+            for crops in batches_ahead(partial(or_error, open_crop), sources, batch_size, threads):
                 yield from self._embed(crops, flip)
         else:
             for batch in self.detector.open_ahead(sources, batch_size):
@@ -215,6 +218,8 @@ class FaceAnalyzer:
         point = None if threshold is not None else self._calibrated(false_match_rate)
         first, second = self._analyze([self.detector.open(a), self.detector.open(b)], largest=True)
         for analysis in (first, second):
+            if analysis.error:
+                raise ImageError(analysis.error, analysis.faces.path)
             if not len(analysis.faces):
                 raise NoFaceError(f"{analysis.name}: {analysis.reason}")
         record, calibration = self.recognizer.record, self.recognizer.calibration
@@ -279,25 +284,27 @@ class FaceAnalyzer:
             )
         return analyses
 
-    def _cut(self, opened: Opened, faces: Detections, *, largest: bool, quality: bool) -> _Cut:
+    def _cut(
+        self, opened: Opened, faces: Detections, *, largest: bool, quality: bool
+    ) -> _Cut | ImageError:
         picked, rejected = plausible(faces)
         if largest and len(picked):
             picked = picked.select([picked.largest_index()])
         if not len(picked):
             return _Cut(picked, [], len(faces), rejected)
         template = self.recognizer.template
-        detailed = in_detail(opened, picked.landmarks, template)
+        try:
+            detailed = in_detail(opened, picked.landmarks, template)
+        except ImageError as error:  # it changed since it was opened
+            return error
         crops = cut_faces(detailed, picked.landmarks, template)
         measures = tuple(measure(detailed, face) for face in picked) if quality else ()
         return _Cut(picked, crops, len(faces), rejected, measures)
 
-    def _open_crop(self, source: Source, quality: bool) -> _Cut | ImageError:
+    def _open_crop(self, source: Source, quality: bool) -> _Cut:
         """An aligned face as if it had been cut out of a photo, filling it."""
-        try:
-            photo = open_image(source)
-            pixels = photo.read()
-        except ImageError as error:
-            return error
+        photo = open_image(source)
+        pixels = photo.read()
         whole = Detections(
             np.array([[0, 0, photo.width, photo.height]], np.float32),
             np.ones(1, np.float32),
@@ -351,6 +358,9 @@ def in_detail(
         landmarks: `(N, 5, 2)`, N at least 1, in pixels of the photo at full size.
         template: a name of `mindface.geometry.TEMPLATES`.
         size: (height, width) of the crops that will be cut, if not the template's own.
+
+    Raises:
+        ImageError: the photo changed since it was opened.
     """
     photo, pixels = opened
     (height, _), points = TEMPLATES[template]

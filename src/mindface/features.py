@@ -28,7 +28,7 @@ from mindface.engines import engine_version
 from mindface.errors import AlignmentError, ImageError
 from mindface.files import open_regular
 from mindface.geometry import align
-from mindface.imaging import open_image, read
+from mindface.imaging import open_image, or_error, read
 from mindface.pipeline import batches_ahead
 from mindface.results import Analysis, Array, Quality
 from mindface.zoo import cache_directory
@@ -174,11 +174,8 @@ def _collect(
 
 
 def _unreadable(photo: str | bytes) -> str:
-    try:
-        open_image(photo)
-    except ImageError as error:
-        return error.reason
-    return "it changed while it was read"
+    found = or_error(open_image, photo)
+    return found.reason if isinstance(found, ImageError) else "it changed while it was read"
 
 
 def face_of(

@@ -61,7 +61,11 @@ def align(
             if not len(faces):
                 without_face.append((str(path), "; ".join(rejected) or "no face found"))
                 continue
-            detailed = in_detail(opened, faces.landmarks, template, crop_size)
+            try:
+                detailed = in_detail(opened, faces.landmarks, template, crop_size)
+            except ImageError as error:
+                unreadable.append((str(path), error.reason))
+                continue
             crops = cut_faces(detailed, faces.landmarks, template, crop_size)
             for number, (face, crop) in enumerate(zip(faces, crops, strict=True)):
                 target = output_path(output, path, f"_{number}.png")

@@ -48,7 +48,10 @@ def detect(
             continue
         print(json.dumps(found.to_dict(), ensure_ascii=False) if as_json else _line(found))
         if draw:
-            _draw(found, path, draw)
+            try:
+                _draw(found, path, draw)
+            except ImageError as error:  # it changed since its faces were found
+                skipped.append((str(path), error.reason))
     if len(files) > 1:
         report_skipped(skipped, len(files))
     stop_if_all_failed(skipped, len(files))

@@ -7,7 +7,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, Unpack
 
@@ -21,7 +21,7 @@ from mindface.engines import EngineOptions, EngineSettings, Session, Sessions
 from mindface.engines.inputs import normalise
 from mindface.errors import ImageError
 from mindface.geometry import nms
-from mindface.imaging import Photo, Source, open_image
+from mindface.imaging import Photo, Source, open_image, or_error
 from mindface.pipeline import batches_ahead
 from mindface.results import Array, Detections
 
@@ -194,14 +194,8 @@ class Detector:
         self, sources: Iterable[Source], batch_size: int
     ) -> Iterator[list[Opened | ImageError]]:
         """Batches of opened photos, decoded while the batch before is worked on."""
-
-        def try_open(source: Source) -> Opened | ImageError:
-            try:
-                return self.open(source)
-            except ImageError as error:
-                return error
-
-        return batches_ahead(try_open, sources, batch_size, self.options.thread_count)
+        open_or_error = partial(or_error, self.open)
+        return batches_ahead(open_or_error, sources, batch_size, self.options.thread_count)
 
     def detect_opened(self, images: Sequence[Opened]) -> list[Detections]:
         """Finds the faces of photos that are decoded already, grouped by shape.

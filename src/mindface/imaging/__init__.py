@@ -11,6 +11,6 @@ No metadata reaches a decoder, so none can be a decompression bomb: see `contain
 """
 
 from mindface.imaging.folders import find_images
-from mindface.imaging.photo import Photo, Source, open_image, read
+from mindface.imaging.photo import Photo, Source, open_image, or_error, read
 
-__all__ = ["Photo", "Source", "find_images", "open_image", "read"]
+__all__ = ["Photo", "Source", "find_images", "open_image", "or_error", "read"]

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mindface.errors import ImageError, ImageTooLargeError
+from mindface.errors import ImageError, ImageTooLargeError, MissingExtraError
 from mindface.files import open_regular
 from mindface.imaging import decode
 
 Source = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | NDArray[Any]
 """A path, the bytes of a file, a file opened for binary reading, a PIL image, or an array."""
+
+Result = TypeVar("Result")
 
 MAX_PIXELS = 200_000_000
 MAX_BYTES = 200_000_000
@@ -91,6 +93,20 @@ def read(
 ) -> NDArray[np.uint8]:
     """Opens and decodes an image at full size; see `open_image` and `Photo.read`."""
     return open_image(source, max_pixels=max_pixels, max_bytes=max_bytes).read()
+
+
+def or_error(function: Callable[[Source], Result], source: Source) -> Result | ImageError:
+    """Calls a function on one photo of many: what is wrong with the photo is returned, not raised.
+
+    A kind of image whose extra is missing counts as wrong with the photo.
+    """
+    try:
+        return function(source)
+    except ImageError as error:
+        return error
+    except MissingExtraError as error:
+        path = os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
+        return ImageError(str(error), path)
 
 
 def _origin(
