@@ -121,6 +121,10 @@ def test_a_bin_of_insightface(evaluate, tmp_path):
     run = evaluate("--bin", path, "--aligned", "--flip")
     assert (run["protocol"], run["pairs"], run["accuracy_mean"]) == ("toy.bin", 20, 1.0)
     assert (run["auc"], run["eer"]) == (1.0, 0.0)
+    second = tmp_path / "second.bin"
+    second.write_bytes(path.read_bytes())
+    runs = evaluate("--bin", path, second, "--aligned", "--flip")
+    assert [run["protocol"] for run in runs] == ["toy.bin", "second.bin"]
 
 
 def test_lists_of_pairs(evaluate, mindface, exported, tmp_path):

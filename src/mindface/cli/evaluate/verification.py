@@ -44,7 +44,7 @@ def verification(
     ] = None,
     bins: Annotated[
         list[Path] | None,
-        typer.Option("--bin", metavar="FILE", help="A set of InsightFace; may be repeated."),
+        typer.Option("--bin", metavar="FILE...", help="Sets of InsightFace, one or several."),
     ] = None,
     folder: Annotated[
         Path | None,
@@ -78,6 +78,11 @@ def verification(
     from mindface.features import face_of
 
     check_report(report)
+    # Of several files after --bin all but the first arrive among the models.
+    bins = [*(bins or []), *(Path(name) for name in model if name.endswith(".bin"))]
+    model = [name for name in model if not name.endswith(".bin")]
+    if not model:
+        raise typer.BadParameter("give a MODEL before --bin")
     protocols = _protocols(pairs, images, kind, bins, folder, draw, seed)
     runs = []
     for name in model:
@@ -102,7 +107,7 @@ def _protocols(
     pairs: Path | None,
     images: Path | None,
     kind: str | None,
-    bins: list[Path] | None,
+    bins: list[Path],
     folder: Path | None,
     draw: int | None,
     seed: int,
@@ -116,7 +121,7 @@ def _protocols(
             return [read_pairs(pairs, images, kind)]
         if folder:
             return [folder_pairs(folder, draw, seed)]
-        return [bin_set(path) for path in bins or ()]
+        return [bin_set(path) for path in bins]
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
 
