@@ -1,0 +1,363 @@
+"""Partial FC: the margin head whose centres are spread over all processes, and sampled."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any, TypedDict
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from mindface.errors import WeightsError
+from mindface.recognition.losses.arcface import pool_sub_centers
+from mindface.recognition.losses.margin import Margin, target_cosines, widen
+
+
+class Shard(TypedDict):
+    """The centres of adjacent classes, as `PartialFC.shard_state` gives them.
+
+    `torch.load` reads it with `weights_only`.
+
+    Attributes:
+        first: the number of the first class.
+        centers: `(classes here * sub_centers, D)`.
+        classes: how many there are in all shards.
+        sub_centers: centres of a class.
+        steps: training steps so far.
+    """
+
+    first: int
+    centers: Tensor
+    classes: int
+    sub_centers: int
+    steps: int
+
+
+class PartialFC(nn.Module):
+    """A margin head over the processes of torch.distributed's default group.
+
+    Each process keeps the centres of a range of classes, and computes the logits of everyone's
+    embeddings with them. In training mode it takes only a share of its classes: those that the
+    batch shows, and others by chance. In evaluation mode all take part. The result is the one of
+    `MarginHead` on the whole batch and the classes taken, in float32 (float64 where the inputs
+    are) under any autocast. Source: An et al., "Killing Two Birds with One Stone: Efficient and
+    Robust Training of Face Recognition CNNs by Partial FC", CVPR 2022, section 3.
+
+    Gradients are for a network in `DistributedDataParallel`, which averages them: those of a
+    process's embeddings are its part of the whole loss's gradient times the number of processes.
+    Do not wrap this module itself. The gradients of its centres are exact as they are, and those
+    of what the margin learns are summed here, so that they are the same in all processes.
+
+    The gradient of the centres is dense, with zeros for the classes not taken, so any optimiser
+    works. Its momentum keeps moving those rows, and fades meanwhile; its weight decay shortens
+    them, which changes no cosine.
+
+    Args:
+        embedding_size: values in an embedding, D.
+        classes: how many there are in all processes, C.
+        margin: what makes logits of cosines.
+        rate: the share of classes to take in a step, above 0 and at most 1: `ceil(rate * C /
+            processes)` in each process, or as many as its classes in the batch if they are more.
+        sub_centers: centres of a class, K; None for as many as the margin says.
+        seed: of the centres and of the classes taken, which also depend on the rank, the step and
+            the kind of device.
+
+    Attributes:
+        first: the number of this process's first class. The ranges follow each other by rank, and
+            where they cannot be equal the first ranks have one class more.
+        local_classes: how many this process has.
+        centers: `(local_classes * K, D)`, drawn from a normal distribution of deviation 0.01; the K
+            of one class are adjacent rows.
+        sampled: `(c,)` int64, the numbers of the classes that this process took last, rising.
+        steps: how many training steps there were.
+
+    Raises:
+        ValueError: a size is below 1, the rate is not above 0 and at most 1, or there are fewer
+            classes than processes.
+    """
+
+    sampled: Tensor
+
+    def __init__(
+        self,
+        embedding_size: int,
+        classes: int,
+        margin: Margin,
+        rate: float = 1.0,
+        sub_centers: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        count = margin.sub_centers if sub_centers is None else sub_centers
+        if min(embedding_size, classes, count) < 1:
+            raise ValueError(
+                "Partial FC needs at least one value, class and sub-centre, not "
+                f"{embedding_size}, {classes} and {count}"
+            )
+        if not 0 < rate <= 1:
+            raise ValueError(f"the rate of Partial FC must be above 0 and at most 1, not {rate}")
+        self.rank, self.processes = _place()
+        if classes < self.processes:
+            raise ValueError(
+                f"{classes} classes cannot be spread over {self.processes} processes: use fewer"
+            )
+        self.classes = classes
+        self.sub_centers = count
+        self.seed = seed
+        self.steps = 0
+        self.margin = margin
+
+        share, longer = divmod(classes, self.processes)
+        self.first = self.rank * share + min(self.rank, longer)
+        self.local_classes = share + (self.rank < longer)
+        self.sample_size = math.ceil(rate * classes / self.processes)
+        self.register_buffer("sampled", self._all_classes(), persistent=False)
+        self.centers = nn.Parameter(torch.empty(self.local_classes * count, embedding_size))
+        nn.init.normal_(self.centers, std=0.01, generator=self._generator(self.centers.device))
+        margin.initialise(min(self.sample_size * self.processes, classes))
+        for parameter in margin.parameters():
+            parameter.register_hook(_sum)  # type: ignore[no-untyped-call]
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """The mean loss, a scalar, of all processes' batches: the same in all of them.
+
+        All processes call it together. Their batches may differ in length.
+
+        Args:
+            embeddings: `(B, D)`, this process's, of any length, as the network makes them.
+            labels: `(B,)` int64 from 0 to C - 1, whichever process has the class.
+
+        Raises:
+            ValueError: labels that do not fit the embeddings, or a label out of range in any
+                process.
+            RuntimeError: torch.distributed was initialised or closed after the head was made.
+        """
+        rank, processes = _place()
+        if (rank, processes) != (self.rank, self.processes):
+            raise RuntimeError(
+                f"this head was made as process {self.rank} of {self.processes}, and is now {rank} "
+                f"of {processes}: initialise torch.distributed first"
+            )
+        if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1]:
+            raise ValueError(
+                "embeddings (B, D) and labels (B,) cannot have the shapes "
+                f"{tuple(embeddings.shape)} and {tuple(labels.shape)}"
+            )
+        with torch.autocast(embeddings.device.type, enabled=False):
+            embeddings, labels = _gather(widen(embeddings), labels)
+            self._sample(labels)
+            return self._loss(embeddings, self._columns(labels))
+
+    def shard_state(self) -> Shard:
+        """This process's centres, a copy; the margin's state is the same in all processes."""
+        return Shard(
+            first=self.first,
+            centers=self.centers.detach().clone(),
+            classes=self.classes,
+            sub_centers=self.sub_centers,
+            steps=self.steps,
+        )
+
+    def load_shards(self, shards: Sequence[Shard]) -> None:
+        """Takes this process's centres out of the shards of any number of processes.
+
+        Args:
+            shards: all that one step's processes gave, in any order.
+
+        Raises:
+            WeightsError: they are of another head or of several steps, or a class is missing or
+                there twice.
+        """
+        shards = sorted(shards, key=lambda shard: shard["first"])
+        self._check(shards)
+        with torch.no_grad():
+            for shard in shards:
+                start = (shard["first"] - self.first) * self.sub_centers
+                low, high = max(start, 0), min(start + len(shard["centers"]), len(self.centers))
+                if low < high:
+                    self.centers[low:high] = shard["centers"][low - start : high - start]
+        self.steps = shards[0]["steps"]
+
+    def _check(self, shards: list[Shard]) -> None:
+        expected = (self.classes, self.sub_centers, self.centers.shape[1])
+        for shard in shards:
+            found = (shard["classes"], shard["sub_centers"], shard["centers"].shape[1])
+            if found != expected:
+                raise WeightsError(
+                    f"a shard is of a head with {found} classes, sub-centres and values in an "
+                    f"embedding, this one has {expected}"
+                )
+            if shard["steps"] != shards[0]["steps"]:
+                raise WeightsError(
+                    f"the shards are of steps {shards[0]['steps']} and {shard['steps']}: give "
+                    "those of one step"
+                )
+        firsts = [shard["first"] for shard in shards]
+        ends = accumulate((len(shard["centers"]) for shard in shards), initial=0)
+        if [first * self.sub_centers for first in (*firsts, self.classes)] != list(ends):
+            raise WeightsError(
+                f"the shards start at classes {firsts} and do not hold each of {self.classes} "
+                "once: give all shards of one step"
+            )
+
+    def _generator(self, device: torch.device) -> torch.Generator:
+        sequence = np.random.SeedSequence((self.seed, self.rank, self.steps))
+        return torch.Generator(device).manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
+
+    def _all_classes(self) -> Tensor:
+        return torch.arange(self.first, self.first + self.local_classes)
+
+    def _sample(self, labels: Tensor) -> None:
+        """Chooses the classes of this step: all positive ones, and negative ones by chance."""
+        if not bool(((labels >= 0) & (labels < self.classes)).all()):
+            raise ValueError(
+                f"labels must be from 0 to {self.classes - 1}, not {labels.min()} to {labels.max()}"
+            )
+        self.steps += self.training
+        if not self.training or self.sample_size >= self.local_classes:
+            self.sampled = self._all_classes().to(labels.device)
+            return
+        local = labels - self.first
+        positive = local[(local >= 0) & (local < self.local_classes)]
+        priority = torch.rand(
+            self.local_classes, generator=self._generator(labels.device), device=labels.device
+        )
+        priority[positive] = 2.0
+        size = max(self.sample_size, int((priority == 2).sum()))
+        self.sampled = self.first + priority.topk(size).indices.sort().values
+
+    def _columns(self, labels: Tensor) -> Tensor:
+        """Each label's place in `sampled`, -1 for the classes of other processes."""
+        places = torch.searchsorted(self.sampled, labels).clamp(max=len(self.sampled) - 1)
+        return torch.where(self.sampled[places] == labels, places, -1)
+
+    def _loss(self, embeddings: Tensor, columns: Tensor) -> Tensor:
+        norms = embeddings.norm(dim=1)
+        cosines = self._cosines(embeddings)
+        if self.margin.needs_own:
+            own = target_cosines(cosines.detach(), columns)[:, 0]
+            logits = self.margin(cosines, columns, norms, _sum(own.where(columns >= 0, 0)))
+        else:
+            logits = self.margin(cosines, columns, norms)
+        penalty = self.margin.penalty(norms) / self.processes
+        if self.margin.binary:
+            return _total(self.margin.losses(logits, columns).mean() + penalty)
+        entropy: Tensor = _CrossEntropy.apply(logits, columns)  # type: ignore[no-untyped-call]
+        return entropy + _total(penalty)
+
+    def _cosines(self, embeddings: Tensor) -> Tensor:
+        centers: Tensor = self.centers
+        if len(self.sampled) < self.local_classes:
+            grouped = centers.view(self.local_classes, self.sub_centers, -1)
+            centers = grouped.index_select(0, self.sampled - self.first).flatten(0, 1)
+        cosines = F.linear(F.normalize(embeddings), F.normalize(widen(centers))).clamp(-1, 1)
+        return pool_sub_centers(cosines.view(len(embeddings), -1, self.sub_centers))
+
+
+def _place() -> tuple[int, int]:
+    """This process's rank, and how many there are."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
+
+
+def _sum(values: Tensor) -> Tensor:
+    """The sum over all processes, without a gradient."""
+    values = values.detach().clone(memory_format=torch.contiguous_format)
+    if _place()[1] > 1:
+        dist.all_reduce(values)
+    return values
+
+
+def _greatest(values: Tensor) -> Tensor:
+    """The maximum over all processes, changed in place."""
+    if _place()[1] > 1:
+        dist.all_reduce(values, dist.ReduceOp.MAX)
+    return values
+
+
+def _gather(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """All processes' embeddings and labels in the order of the ranks, of any lengths."""
+    sizes: list[int] = _stack(torch.tensor(len(labels), device=labels.device)).tolist()
+    missing = max(sizes) - len(labels)
+    stacked = _Gather.apply(  # type: ignore[no-untyped-call]
+        F.pad(embeddings, (0, 0, 0, missing))
+    )
+    numbers = _stack(F.pad(labels, (0, missing)))
+    return (
+        torch.cat([rows[:size] for rows, size in zip(stacked, sizes, strict=True)]),
+        torch.cat([rows[:size] for rows, size in zip(numbers, sizes, strict=True)]),
+    )
+
+
+def _stack(values: Tensor) -> Tensor:
+    """All processes' values along a new first axis; they must have one shape."""
+    processes = _place()[1]
+    if processes == 1:
+        return values[None].clone()
+    parts = [torch.empty_like(values) for _ in range(processes)]
+    dist.all_gather(parts, values.contiguous())
+    return torch.stack(parts)
+
+
+class _Gather(Function):
+    """`_stack` with a gradient: the sum over processes, times their number for DDP's average."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        return _stack(values)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        rank, processes = _place()
+        total: Tensor = _sum(gradient)[rank] * processes
+        return total
+
+
+def _total(part: Tensor) -> Tensor:
+    """The sum of the processes' parts of a loss; each part has the gradient of the sum."""
+    total: Tensor = _Total.apply(part)  # type: ignore[no-untyped-call]
+    return total
+
+
+class _Total(Function):
+    @staticmethod
+    def forward(ctx: Any, part: Tensor) -> Tensor:
+        return _sum(part)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient
+
+
+class _CrossEntropy(Function):
+    """The mean cross entropy of a softmax over the columns of all processes."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, columns: Tensor) -> Tensor:
+        greatest = _greatest(logits.max(1).values)
+        shifted = logits - greatest[:, None]
+        own = target_cosines(shifted, columns)[:, 0].where(columns >= 0, 0)
+        powers = shifted.exp_()
+        sums, own = _sum(torch.stack([powers.sum(1), own])).unbind()
+        ctx.save_for_backward(powers.div_(sums[:, None]), columns)
+        return (sums.log() - own).mean()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        probabilities: Tensor
+        probabilities, columns = ctx.saved_tensors
+        rows = (columns >= 0).nonzero()[:, 0]
+        difference = probabilities.clone()
+        difference[rows, columns[rows]] -= 1
+        return difference * (gradient / len(columns)), None
