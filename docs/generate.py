@@ -60,6 +60,7 @@ def _exit_codes() -> Iterator[str]:
         for code, kinds in codes.items()
     }
     rows |= {1: "An error of another kind (`MindFaceError`)", 2: "A wrong command line"}
+    rows |= {12: "A file cannot be read or written"}
     rows |= {130: "Interrupted", 141: "Nobody reads the output any more"}
     yield from (f"| {code} | {meaning} |" for code, meaning in sorted(rows.items()))
 

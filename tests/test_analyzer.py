@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from mindface import FaceAnalyzer, golden
-from mindface.analyzer import cut_faces
+from mindface.crops import cut_faces
 from mindface.detection.detector import Opened
 from mindface.errors import ImageError, MissingExtraError, NoFaceError, SkippedInputsError
 from mindface.geometry import align

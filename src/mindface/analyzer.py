@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, Unpack
 
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mindface import zoo
+from mindface.crops import cut_faces, in_detail, measure, plausible
 from mindface.detection.detector import Detector, Opened
 from mindface.engines import EngineSettings
 from mindface.errors import (
@@ -24,20 +24,14 @@ from mindface.errors import (
     SkippedInputsError,
 )
 from mindface.geometry import (
-    TEMPLATES,
-    align,
     aligned_landmarks,
-    check_landmarks,
     fit_crop,
-    similarity_transform,
 )
 from mindface.imaging import Source, open_image, or_error
 from mindface.pipeline import batches_ahead
-from mindface.quality import assess
 from mindface.recognition.recognizer import Recognizer, unit
 from mindface.results import (
     Analysis,
-    Array,
     Detections,
     Embeddings,
     Face,
@@ -330,77 +324,6 @@ class _Cut:
     candidates: int
     rejected: tuple[str, ...] = ()
     quality: tuple[Quality, ...] = ()
-
-
-def plausible(faces: Detections) -> tuple[Detections, tuple[str, ...]]:
-    """Parts the faces whose landmarks can be aligned from the others.
-
-    Returns:
-        Those that can, and the reasons why the others cannot (`geometry.check_landmarks`).
-    """
-    kept, reasons = [], []
-    for index, landmarks in enumerate(faces.landmarks):
-        try:
-            check_landmarks(landmarks)
-            kept.append(index)
-        except AlignmentError as error:
-            reasons.append(str(error))
-    return faces.select(kept), tuple(reasons)
-
-
-def in_detail(
-    opened: Opened, landmarks: Array, template: str, size: tuple[int, int] | None = None
-) -> Opened:
-    """The photo decoded anew if one of its faces deserves more pixels than were read.
-
-    Args:
-        opened: the photo as the detector read it.
-        landmarks: `(N, 5, 2)`, N at least 1, in pixels of the photo at full size.
-        template: a name of `mindface.geometry.TEMPLATES`.
-        size: (height, width) of the crops that will be cut, if not the template's own.
-
-    Raises:
-        ImageError: the photo changed since it was opened.
-    """
-    photo, pixels = opened
-    (height, _), points = TEMPLATES[template]
-    matrices = similarity_transform(landmarks, points * ((size or (height,))[0] / height))
-    full = max(photo.width, photo.height)
-    scale = float(np.hypot(matrices[:, 0, 0], matrices[:, 1, 0]).max())
-    wanted = min(full, math.ceil(full * scale))
-    return opened if max(pixels.shape[:2]) >= wanted else Opened(photo, photo.read(wanted))
-
-
-def cut_faces(
-    opened: Opened,
-    landmarks: Array,
-    template: str = "arcface_112x112",
-    size: tuple[int, int] | None = None,
-) -> list[Image]:
-    """Aligns faces of a photo.
-
-    Args:
-        opened: the photo, from `in_detail`.
-        landmarks: `(N, 5, 2)` in pixels of the photo at full size.
-        template: a name of `mindface.geometry.TEMPLATES`.
-        size: (height, width) of the crops, if not the template's own.
-
-    Raises:
-        AlignmentError: landmarks that no face can have.
-    """
-    return [align(opened.pixels, points * opened.ratio, template, size) for points in landmarks]
-
-
-def measure(opened: Opened, face: Face) -> Quality:
-    """The quality of a face, lengths in pixels of the photo at full size.
-
-    Raises:
-        AlignmentError: landmarks that no face can have.
-    """
-    ratio = opened.ratio
-    found = assess(opened.pixels, face.box * np.tile(ratio, 2), face.landmarks * ratio, face.score)
-    scale = float(ratio.mean())
-    return replace(found, side=found.side / scale, eye_distance=found.eye_distance / scale)
 
 
 @cache

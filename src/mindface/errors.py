@@ -20,8 +20,8 @@ MindFaceError                  exit code 1
 └── CalibrationError                   11   a rate that the data cannot support
 ```
 
-Exit code 2 is a wrong command line, 130 an interruption. Every message names the bad value,
-the reason and what to do.
+Exit code 2 is a wrong command line, 12 a file that cannot be read or written, 130 an interruption.
+Every message names the bad value, the reason and what to do.
 """
 
 

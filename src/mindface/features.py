@@ -23,7 +23,8 @@ import PIL
 from numpy.typing import NDArray
 
 from mindface._version import __version__
-from mindface.analyzer import FaceAnalyzer, cut_faces, in_detail, plausible
+from mindface.analyzer import FaceAnalyzer
+from mindface.crops import cut_faces, in_detail, plausible
 from mindface.engines import engine_version
 from mindface.errors import AlignmentError, ImageError
 from mindface.files import open_regular

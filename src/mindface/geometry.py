@@ -165,11 +165,8 @@ def align(
         AlignmentError: `check_landmarks` refuses the landmarks.
     """
     check_landmarks(landmarks)
-    (height, width), points = TEMPLATES[template]
-    rows, columns = size or (height, width)
-    points = points * (rows / height)
-    points[:, 0] += (columns - width * rows / height) / 2
-    matrix = similarity_transform(landmarks, points)
+    rows, columns = size or TEMPLATES[template][0]
+    matrix = similarity_transform(landmarks, aligned_landmarks((rows, columns)))
     image, matrix = _shrink(image, matrix, (rows, columns))
     return np.asarray(cv2.warpAffine(image, matrix, (columns, rows)), np.uint8)
 
@@ -199,7 +196,10 @@ def fit_crop(crop: Image, template: str) -> Image:
 
 
 def aligned_landmarks(shape: tuple[int, ...]) -> Array:
-    """Where the landmarks `(5, 2)` lie in an aligned face of this (height, width)."""
+    """Where the landmarks `(5, 2)` lie in an aligned face of this (height, width).
+
+    The template of 112x112 is scaled by the height and centred; that of 112x96 is the same face.
+    """
     height, width = shape
     (rows, columns), points = TEMPLATES["arcface_112x112"]
     return points * (height / rows) + np.array(

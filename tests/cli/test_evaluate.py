@@ -287,6 +287,15 @@ def test_a_calibration_goes_into_the_record(mindface, exported, people, tmp_path
     assert after.calibration.name == "a test"
 
 
+def test_an_output_that_cannot_be_written_is_one_line(mindface, exported, people, tmp_path):
+    result = mindface(
+        *("evaluate", "verification", exported.recognizer, "--detector", exported.detector),
+        *("--folder", people, "--draw", "60", "--output", tmp_path / "missing" / "run.json"),
+    )
+    assert result.code == 12
+    assert result.err.splitlines()[-1].endswith("No such file or directory")
+
+
 def test_a_report_that_cannot_be_drawn_is_said_first(mindface, exported, people, monkeypatch):
     monkeypatch.setattr("mindface.cli.evaluate.shared.find_spec", lambda name: None)
     monkeypatch.setattr("mindface.features.extract", None)

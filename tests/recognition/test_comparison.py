@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from mindface.errors import MindFaceError
 from mindface.recognition.comparison import Run, _auc, _Measure, _tar_at, compare
-from mindface.recognition.metrics import ScoreTable, equal_folds, ten_fold
+from mindface.recognition.metrics import ScoreTable
+from mindface.recognition.ten_fold import equal_folds, ten_fold
 
 HASHES = {"pairs.txt": "a" * 64}
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mindface.recognition import metrics
-from mindface.recognition.metrics import ScoreTable, equal_folds, ten_fold
+from mindface.recognition.metrics import ScoreTable
+from mindface.recognition.ten_fold import equal_folds, ten_fold
 
 GOLDEN = json.loads(naive.GOLDEN.read_text())
 

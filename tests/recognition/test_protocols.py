@@ -13,16 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mindface.errors import ImageError, IntegrityError
-from mindface.recognition.metrics import ten_fold
+from mindface.recognition.folder_protocol import folder_pairs
 from mindface.recognition.protocols import (
     Protocol,
     bin_set,
     cfp,
     csv_pairs,
-    folder_pairs,
     lfw_pairs,
     read_pairs,
 )
+from mindface.recognition.ten_fold import ten_fold
 
 VALID: dict[str, Any] = {
     "name": "pairs.csv",

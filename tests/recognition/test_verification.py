@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from mindface.errors import MindFaceError
-from mindface.recognition.metrics import equal_folds
 from mindface.recognition.protocols import Protocol
+from mindface.recognition.ten_fold import equal_folds
 from mindface.recognition.verification import evaluate
 from mindface.recognition.verification_details import (
     discard,

@@ -34,7 +34,7 @@ def align(
     """
     from PIL import Image
 
-    from mindface.analyzer import cut_faces, in_detail, plausible
+    from mindface.crops import cut_faces, in_detail, plausible
     from mindface.geometry import TEMPLATES
 
     if template not in TEMPLATES:

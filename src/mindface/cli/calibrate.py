@@ -52,8 +52,8 @@ def calibrate(
 
     from mindface.features import extract, manifest
     from mindface.recognition import calibration
+    from mindface.recognition.folder_protocol import folder_pairs
     from mindface.recognition.metrics import RATES, ScoreTable
-    from mindface.recognition.protocols import folder_pairs
     from mindface.zoo.record import write_calibration
 
     try:

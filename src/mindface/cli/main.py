@@ -56,3 +56,6 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
+    except OSError as error:  # such as an output that cannot be written
+        print(f"mindface: {error.filename or 'the system'}: {error.strerror}", file=sys.stderr)
+        sys.exit(12)

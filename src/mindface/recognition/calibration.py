@@ -8,14 +8,15 @@ a threshold, Coles, "An Introduction to Statistical Modeling of Extreme Values",
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mindface.errors import CalibrationError, ContractError
-from mindface.recognition.metrics import KEPT_RATE, RATES, REPLICATES, Doubles, Ints, ScoreTable
+from mindface.recognition.bootstrap import draws
+from mindface.recognition.metrics import KEPT_RATE, RATES, REPLICATES, Doubles, ScoreTable
 from mindface.zoo.record import Calibration, Tail, Threshold, read_record, write_record
 
 GRID = (*(float(f"{digit}e{power}") for power in range(-9, -2) for digit in (1, 2, 5)), 1e-2)
@@ -130,21 +131,6 @@ def fit_tail(table: ScoreTable) -> Tail:
     )
 
 
-def draws(size: int, strata: Sequence[Ints], replicates: int, seed: int) -> Iterator[Doubles]:
-    """How often each person is drawn, `(size,)`, when each stratum is drawn anew in its own size.
-
-    Args:
-        size: how many people there are in all.
-        strata: the numbers of the people in each stratum.
-        replicates: how often to draw.
-        seed: of the drawing.
-    """
-    generator = np.random.default_rng(seed)
-    for _ in range(replicates):
-        drawn = [generator.choice(stratum, len(stratum)) for stratum in strata if len(stratum)]
-        yield np.bincount(np.concatenate(drawn), minlength=size).astype(np.float64)
-
-
 def write_into_record(calibration: Calibration, path: Path) -> None:
     """Puts a calibration into the record of the weight it was measured with.
 
@@ -238,7 +224,7 @@ def _refitted_rates(
         weights = drawn[first] * drawn[second]
         if weights @ excess > 0:
             shape, scale = _moments_fit(excess, weights)
-            share = weights.sum() / table._weight_of_impostors(drawn.astype(np.float32))
+            share = weights.sum() / table.weight_of_impostors(drawn.astype(np.float32))
             row[:] = share * _survival(scores - start, shape, scale)
     return np.minimum(found, 1)
 

@@ -14,18 +14,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from mindface.errors import MindFaceError
-from mindface.recognition.calibration import draws
+from mindface.recognition.bootstrap import Interval, draws
 from mindface.recognition.metrics import (
     RATES,
     REPLICATES,
     Doubles,
     Flags,
     Floats,
-    Interval,
     Ints,
     ScoreTable,
-    ten_fold,
 )
+from mindface.recognition.ten_fold import ten_fold
 
 SIGNIFICANT = 0.05
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mindface.recognition.calibration import draws
-from mindface.recognition.metrics import REPLICATES, Doubles, Flags, Interval, Ints
+from mindface.recognition.bootstrap import Interval, draws
+from mindface.recognition.metrics import REPLICATES, Doubles, Flags, Ints
 
 LIMIT = 0.2  # how much is discarded at most where curves are compared
 
@@ -114,7 +114,6 @@ def _curve(
         _relative(*_points(level, failed, weights[people]), limit)
         for weights in draws(int(people.max()) + 1, [np.unique(people)], replicates, seed)
     ]
-    low, high = np.nanpercentile(drawn, [2.5, 97.5])
     return DiscardCurve(
         name,
         np.searchsorted(np.sort(quality), levels) / len(quality),
@@ -122,7 +121,7 @@ def _curve(
         fnmr,
         area,
         ideal,
-        Interval(_relative(pairs, fnmr, limit), float(low), float(high)),
+        Interval.of(_relative(pairs, fnmr, limit), drawn),
     )
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from mindface.errors import MindFaceError
 from mindface.files import open_regular
-from mindface.recognition.calibration import draws
+from mindface.recognition.bootstrap import draws
 from mindface.recognition.metrics import REPLICATES, Doubles, Ints, ScoreTable
 
 MAX_BYTES = 1 << 28

@@ -20,7 +20,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from mindface.recognition.metrics import FAILED, REPLICATES, Doubles, Floats, Interval, Ints
+from mindface.recognition.bootstrap import Interval
+from mindface.recognition.metrics import FAILED, REPLICATES, Doubles, Floats, Ints
 
 Pooling = Literal["max", "mean"]
 
@@ -125,8 +126,8 @@ class Identification:
             rate: OpenSetRate(
                 rate,
                 threshold,
-                _interval(self.fpir(threshold), fpir),
-                _interval(self.fnir(threshold), fnir),
+                Interval.of(self.fpir(threshold), fpir),
+                Interval.of(self.fnir(threshold), fnir),
             )
             for rate, threshold, fpir, fnir in zip(able, thresholds, fpirs.T, fnirs.T, strict=True)
         }
@@ -311,8 +312,3 @@ def _drawn(rng: np.random.Generator, owners: Ints) -> Ints:
     count = int(owners.max()) + 1
     weights = np.bincount(rng.integers(count, size=count), minlength=count)
     return np.concatenate([[0], np.cumsum(weights[owners])])
-
-
-def _interval(value: float, drawn: Doubles) -> Interval:
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return Interval(value, float(low), float(high))

@@ -7,8 +7,9 @@ pairs that do, FNMR what TAR lacks to 1 (ISO/IEC 19795-1).
 Pairs of photos are not independent where the same people stand in many of them, so intervals come
 from drawing people, not pairs: Bolle, Ratha, Pankanti, "Error analysis of pattern recognition
 systems: the subsets bootstrap", CVIU 2004. A pair of strangers counts as often as the two people
-were drawn, multiplied: where people hardly recur among the pairs, as in LFW, such intervals are
-up to 1.7 times as wide as they need be, never too narrow.
+were drawn, multiplied: where people hardly recur among the pairs, such intervals are up to 1.7
+times as wide as they need be. Where a list does not say who is who, people who recur cannot be
+seen, and intervals may be too narrow.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mindface.recognition.bootstrap import Interval
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -31,15 +34,6 @@ REPLICATES = 1000
 BINS = 1 << 16
 KEPT_RATE = 0.02  # impostor scores are kept one by one down to the threshold of this rate
 BLOCK = 1024
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A figure and its 95% interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -254,8 +248,8 @@ class ScoreTable:
             rate: Rate(
                 rate,
                 threshold,
-                Interval(self.fmr(threshold), *_percentiles(fmr)),
-                Interval(self.tar(threshold), *_percentiles(tar)),
+                Interval.of(self.fmr(threshold), fmr),
+                Interval.of(self.tar(threshold), tar),
             )
             for rate, threshold, fmr, tar in zip(able, thresholds, fmrs.T, tars.T, strict=True)
         }
@@ -280,7 +274,7 @@ class ScoreTable:
         def one(state: np.random.SeedSequence) -> tuple[list[float], list[float]]:
             draw = np.random.default_rng(state).choice(present, len(present))
             weights = np.bincount(draw, minlength=len(self.faces)).astype(np.float32)
-            total = max(self._weight_of_impostors(weights), 1e-9)
+            total = max(self.weight_of_impostors(weights), 1e-9)
             strangers = np.concatenate([[0.0], np.cumsum(weights[a] * weights[b], dtype=float)])
             mine = np.concatenate([[0.0], np.cumsum(weights[owners], dtype=float)])
             tars = []
@@ -298,71 +292,13 @@ class ScoreTable:
             tars, fmrs = zip(*pool.map(one, seeds), strict=True)
         return np.array(tars), np.array(fmrs)
 
-    def _weight_of_impostors(self, weights: Floats) -> float:
+    def weight_of_impostors(self, weights: Floats) -> float:
+        """How many impostor pairs there are if each person counts as often as `(people,)` says."""
         if self.pairings is not None:
             first, second, counts = self.pairings.T
             return float((weights[first] * weights[second] * counts).sum(dtype=float))
         photos = weights.astype(float) * self.faces
         return float((photos.sum() ** 2 - (photos**2).sum()) / 2)
-
-
-@dataclass(frozen=True, eq=False)
-class TenFold:
-    """Accuracy as InsightFace and MindFace measure it; see `ten_fold`.
-
-    Attributes:
-        accuracies: `(F,)` of each fold, 0 to 1.
-        thresholds: `(F,)` squared distances below which its pairs were called the same.
-    """
-
-    accuracies: Doubles
-    thresholds: Doubles
-
-    @property
-    def mean(self) -> float:
-        """Mean over the folds."""
-        return float(self.accuracies.mean())
-
-    @property
-    def std(self) -> float:
-        """Standard deviation over the folds (of the population, as `numpy.std`)."""
-        return float(self.accuracies.std())
-
-
-def ten_fold(distances: NDArray[np.floating], same: Flags, folds: Ints) -> TenFold:
-    """Accuracy of each fold at the threshold that is best on all the others.
-
-    The thresholds are 0, 0.01 .. 3.99 of the squared distance between embeddings of unit length
-    (2 - 2 cosine), of equally good ones the least: InsightFace, `recognition/arcface_torch/eval/
-    verification.py`, `calculate_roc`, which MindFace's `eval` follows. There the folds are tenths
-    of the list in its order.
-
-    Args:
-        distances: `(N,)` squared distances.
-        same: `(N,)` whether a pair shows one person.
-        folds: `(N,)` number of each pair's fold, from 0 on.
-    """
-    grid = np.arange(0, 4, 0.01)
-    first = np.searchsorted(grid, distances, side="right")
-    count = int(folds.max()) + 1
-    right = np.zeros((count, len(grid)), np.int64)
-    sizes = np.bincount(folds, minlength=count)
-    for fold in range(count):
-        here = folds == fold
-        accepted, wrongly = (
-            np.cumsum(np.bincount(first[here & kind], minlength=len(grid) + 1)[:-1])
-            for kind in (same, ~same)
-        )
-        right[fold] = accepted + (here & ~same).sum() - wrongly
-    best = np.argmax(right.sum(0) - right, axis=1)
-    return TenFold(right[np.arange(count), best] / np.maximum(sizes, 1), grid[best])
-
-
-def equal_folds(count: int, folds: int = 10) -> Ints:
-    """Consecutive folds whose sizes differ by one at most, as scikit-learn's `KFold` makes them."""
-    sizes = np.full(folds, count // folds)
-    sizes[: count % folds] += 1
-    return np.repeat(np.arange(folds), sizes)
 
 
 def without_face(embeddings: Floats) -> Flags:
@@ -404,8 +340,3 @@ def _reaching(falling: Floats, threshold: float) -> int:
 def _above(falling: Floats, score: float) -> int:
     """How many scores are above a score."""
     return int(np.searchsorted(-falling, -np.float32(score), side="left"))
-
-
-def _percentiles(values: Doubles) -> tuple[float, float]:
-    low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mindface.recognition.metrics import Doubles, Flags, Interval
+from mindface.recognition.bootstrap import Interval
+from mindface.recognition.metrics import Doubles, Flags
 
 NORMAL_95 = 1.959963984540054
 STEPS = 100

@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from mindface.errors import ImageError, IntegrityError
 from mindface.files import open_regular
 from mindface.formats.insightface_bin import read_bin
-from mindface.imaging import find_images
-from mindface.recognition.metrics import equal_folds
+from mindface.recognition.ten_fold import equal_folds
 from mindface.zoo.files import sha256_of
 
 StrPath = str | os.PathLike[str]
@@ -43,7 +42,7 @@ class Protocol:
         people: `(M,)` int64, the number of the person in each photo, from 0 on. Where a list does
             not say who it is (a `.bin`, a CSV without names), each pair has photos and people of
             its own: one person in a genuine pair, two in an impostor pair. Intervals from drawing
-            people are then as if pairs were independent, so they are too narrow.
+            people then know nothing of people who recur, and may be too narrow.
         pairs: `(N, 2)` int64 indices into `photos`; None: every photo against every other.
         same: `(N,)` bool, whether a pair shows one person; None where `pairs` is.
         folds: `(N,)` int64, the number of each pair's fold, from 0 on; None: there are no folds.
@@ -237,52 +236,6 @@ def bin_set(path: StrPath) -> Protocol:
     return Protocol(path.name, tuple(photos), names, people, pairs, same, folds, hashes)
 
 
-def folder_pairs(folder: StrPath, pairs: int | None = None, seed: int = 0) -> Protocol:
-    """Pairs of the photos in a folder with one folder for each person.
-
-    Args:
-        folder: the photos of a person lie in or below the folder of its name.
-        pairs: None: every photo against every other, without folds. Else how many are drawn, half
-            of them genuine and half impostor, each possible pair of a kind as likely as any other
-            and none twice; in ten consecutive folds, genuine pairs first in each, as in LFW.
-        seed: of the drawing.
-
-    Raises:
-        ValueError: `pairs` is odd or below 20, or the photos make too few pairs of a kind.
-        ImageError: there is no such folder, it cannot be listed, has no photo, or has one in no
-            person's folder.
-    """
-    folder = Path(folder)
-    if pairs is not None and (pairs < 2 * FOLDS or pairs % 2):
-        raise ValueError(f"pairs must be even and {2 * FOLDS} at least, not {pairs}")
-    found = _below(folder)
-    names, people = np.unique([path.parts[0] for path in found], return_inverse=True)
-    photos = tuple(str(folder / path) for path in found)
-    listing = b"\0".join(sorted(os.fsencode(path.as_posix()) for path in found))
-    hashes, persons = {"paths": hashlib.sha256(listing).hexdigest()}, tuple(names.tolist())
-    later = np.arange(1, len(people) + 1)
-    others = np.searchsorted(people, people, side="right")  # where the next person begins
-    end = np.full_like(others, len(people))
-    genuine, impostor = int((others - later).sum()), int((end - others).sum())
-    half = 1 if pairs is None else pairs // 2
-    if min(genuine, impostor) < half:
-        raise ValueError(
-            f"{folder}: {len(people)} photos make {genuine} genuine and {impostor} impostor pairs, "
-            f"so {2 * min(genuine, impostor)} with as many of each; {2 * half} are wanted"
-        )
-    if pairs is None:
-        return Protocol("folder", photos, photos, people, None, None, None, hashes, persons)
-    rng = np.random.default_rng(seed)
-    drawn = np.vstack([_drawn(later, others, half, rng), _drawn(others, end, half, rng)])
-    folds = np.tile(equal_folds(half), 2)
-    order = np.argsort(folds, kind="stable")
-    same = order < half
-    hashes["pairs"] = hashlib.sha256(drawn[order].astype("<i8").tobytes()).hexdigest()
-    return Protocol(
-        "folder", photos, photos, people, drawn[order], same, folds[order], hashes, persons
-    )
-
-
 class _Row(NamedTuple):
     """A line of a list, and where it stands."""
 
@@ -371,27 +324,6 @@ def _cells(lines: list[tuple[str, str]]) -> list[tuple[str, dict[str, str]]]:
         if len(row) != len(header) or "" in row:
             raise IntegrityError(f"{where}: {len(header)} fields must stand here, none empty")
     return [(where, dict(zip(header, row, strict=True))) for where, row in rows]
-
-
-def _below(folder: Path) -> list[Path]:
-    """The photos in people's folders, seen from `folder`, all of a person in a row."""
-    found = [path.relative_to(folder) for path in find_images([folder])] if folder.is_dir() else []
-    if not found:
-        raise ImageError("no folder, or one without a photo", str(folder))
-    if len(found[0].parts) == 1:  # `find_images` gives files before folders
-        raise ImageError("the photo lies in no person's folder", str(folder / found[0]))
-    return found
-
-
-def _drawn(since: Ints, until: Ints, count: int, rng: np.random.Generator) -> Ints:
-    """Distinct pairs `(count, 2)` of photo i with one of the photos `since[i]` .. `until[i] - 1`.
-
-    All such pairs are numbered in a row, and `count` of the numbers are drawn.
-    """
-    ends = np.cumsum(until - since)
-    numbers = rng.choice(int(ends[-1]), count, replace=False)
-    first = np.searchsorted(ends, numbers, side="right")
-    return np.column_stack([first, until[first] - (ends[first] - numbers)])
 
 
 def _lines(path: Path) -> tuple[list[tuple[str, str]], str]:

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from mindface.recognition.folder_protocol import folder_pairs
 from mindface.recognition.identification import RATES, Identification, split_folder
 from mindface.recognition.metrics import Ints
-from mindface.recognition.protocols import folder_pairs
 from mindface.recognition.verification import rate_name
 
 DEPTH = 20

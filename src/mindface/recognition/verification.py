@@ -17,12 +17,11 @@ from mindface.recognition.metrics import (
     Ints,
     Rate,
     ScoreTable,
-    TenFold,
     blocks,
-    ten_fold,
     without_face,
 )
 from mindface.recognition.protocols import Protocol
+from mindface.recognition.ten_fold import TenFold, ten_fold
 
 WORST = 20
 CURVE_POINTS = 300

@@ -90,7 +90,9 @@ def verification(
         for protocol in protocols:
             runs.append(_run(analyzer, protocol, flip, aligned, seed, groups))
     if output:
-        output.write_text(json.dumps(runs[0] if len(runs) == 1 else runs), encoding="utf-8")
+        partial = output.with_name(f"{output.name}.tmp")
+        partial.write_text(json.dumps(runs[0] if len(runs) == 1 else runs), encoding="utf-8")
+        partial.replace(output)
     if report:
         from mindface.reports import write_report
 
@@ -112,7 +114,8 @@ def _protocols(
     draw: int | None,
     seed: int,
 ) -> list[Protocol]:
-    from mindface.recognition.protocols import bin_set, folder_pairs, read_pairs
+    from mindface.recognition.folder_protocol import folder_pairs
+    from mindface.recognition.protocols import bin_set, read_pairs
 
     if sum(map(bool, (pairs, bins, folder))) != 1:
         raise typer.BadParameter("give one of --pairs, --bin and --folder")
@@ -161,6 +164,9 @@ def _lines(run: Run) -> Iterator[str]:
         yield f"  accuracy {mean:.2f}% +- {std:.2f} ({run['folds']} folds)"
     yield from rate_lines(run["tar_at_far"], "FAR", "TAR")
     yield f"  AUC {run['auc']:.5f}, EER {100 * run['eer']:.2f}%"
+    if run["discard"]:
+        best = ", ".join(f"{x['score']} {x['relative_area']:.2f}" for x in run["discard"][:3])
+        yield f"  best measures of quality (0 is ideal, 1 is chance): {best}"
     lost = run["failure_to_acquire"]
     if lost["failed"]:
         yield f"  {lost['failed']} of {lost['photos']} photos show no face or cannot be read:"
