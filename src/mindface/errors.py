@@ -2,6 +2,7 @@
 
 ```
 MindFaceError                  exit code 1
+├── ConfigError                         2   a configuration or an override that cannot be
 ├── NoFaceError                         3   a face was needed and none was found
 ├── ImageError                          4   an image cannot be read: path and reason
 │   └── ImageTooLargeError              4   refused from its header, before decoding
@@ -17,7 +18,9 @@ MindFaceError                  exit code 1
 ├── DownloadError                       8
 ├── LicenceError                        9   the licence policy refuses the weight
 ├── SkippedInputsError                 10   --strict, and some inputs were unreadable
-└── CalibrationError                   11   a rate that the data cannot support
+├── CalibrationError                   11   a rate that the data cannot support
+├── TrainingError                      13   gradients that are not finite
+└── PlanError                          14   a training that cannot fit in memory or on the disk
 ```
 
 Exit code 2 is a wrong command line, 12 a file that cannot be read or written, 130 an interruption.
@@ -29,6 +32,12 @@ class MindFaceError(Exception):
     """Base of all errors raised on purpose; `exit_code` is the command line's."""
 
     exit_code = 1
+
+
+class ConfigError(MindFaceError):
+    """A configuration or an override that cannot be; the message has all that is wrong."""
+
+    exit_code = 2
 
 
 class NoFaceError(MindFaceError):
@@ -129,3 +138,15 @@ class CalibrationError(MindFaceError):
     """A false-match rate for which there are too few people, or no threshold."""
 
     exit_code = 11
+
+
+class TrainingError(MindFaceError):
+    """A training that cannot go on; its last checkpoint stands."""
+
+    exit_code = 13
+
+
+class PlanError(MindFaceError):
+    """A training that cannot fit in memory or on the disk."""
+
+    exit_code = 14

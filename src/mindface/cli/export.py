@@ -9,11 +9,17 @@ import typer
 
 
 def export(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Network, such as arcface_r50.")],
-    weights: Annotated[
-        Path, typer.Option(help="Weight file: .ckpt, .pth, .pt, .tar or .safetensors.")
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME_OR_CHECKPOINT",
+            help="Network, such as arcface_r50, or a training's checkpoint: no weights then.",
+        ),
     ],
     output: Annotated[Path, typer.Option(help="Where to write, ending in .onnx.")],
+    weights: Annotated[
+        Path | None, typer.Option(help="Weight file: .ckpt, .pth, .pt, .tar or .safetensors.")
+    ] = None,
     licence: Annotated[
         str, typer.Option(help="Licence of the weights, such as MIT; goes into the record.")
     ] = "unknown",
@@ -31,9 +37,16 @@ def export(
     Example:  mindface export retinaface_mobilenet025 --weights retinaface.pth
     --output retinaface.onnx --licence MIT
     """
-    from mindface.models import create_model
+    if Path(name).is_dir():
+        from mindface.training.networks import network_of
 
-    network = create_model(name, weights=weights)
+        network = network_of(name)
+    elif weights is None:
+        raise typer.BadParameter(f"{name!r} is no checkpoint's folder: give its --weights")
+    else:
+        from mindface.models import create_model
+
+        network = create_model(name, weights=weights)
 
     from mindface.export import export_model
 

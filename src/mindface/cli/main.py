@@ -15,6 +15,7 @@ from mindface.cli.embed import embed
 from mindface.cli.evaluate import app as evaluate
 from mindface.cli.export import export
 from mindface.cli.models import models
+from mindface.cli.train import app as train
 from mindface.cli.verify import verify
 from mindface.errors import MindFaceError
 
@@ -29,6 +30,7 @@ app = typer.Typer(
 for verb in (detect, align, embed, verify, calibrate, models, export, convert, doctor):
     app.command()(verb)
 app.add_typer(evaluate)
+app.add_typer(train)
 
 
 @app.callback(invoke_without_command=True)

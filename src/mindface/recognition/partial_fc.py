@@ -17,6 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from mindface.errors import WeightsError
 from mindface.recognition.losses.arcface import pool_sub_centers
+from mindface.recognition.losses.filtering import filter_interclass
 from mindface.recognition.losses.margin import Margin, target_cosines, widen
 
 
@@ -68,8 +69,11 @@ class PartialFC(nn.Module):
         sub_centers: centres of a class, K; None for as many as the margin says.
         seed: of the centres and of the classes taken, which also depend on the rank, the step and
             the kind of device.
+        filter_threshold: the cosine of `filter_interclass`; None filters nothing.
 
     Attributes:
+        strength: how much of the margin counts, 0 (a softmax of scaled cosines) to 1; a training
+            may let it grow.
         first: the number of this process's first class. The ranges follow each other by rank, and
             where they cannot be equal the first ranks have one class more.
         local_classes: how many this process has.
@@ -93,6 +97,7 @@ class PartialFC(nn.Module):
         rate: float = 1.0,
         sub_centers: int | None = None,
         seed: int = 0,
+        filter_threshold: float | None = None,
     ) -> None:
         super().__init__()
         count = margin.sub_centers if sub_centers is None else sub_centers
@@ -111,6 +116,8 @@ class PartialFC(nn.Module):
         self.classes = classes
         self.sub_centers = count
         self.seed = seed
+        self.filter_threshold = filter_threshold
+        self.strength = 1.0
         self.steps = 0
         self.margin = margin
 
@@ -154,6 +161,19 @@ class PartialFC(nn.Module):
             embeddings, labels = _gather(widen(embeddings), labels)
             self._sample(labels)
             return self._loss(embeddings, self._columns(labels))
+
+    @torch.no_grad()
+    def accuracy(self, embeddings: Tensor, labels: Tensor) -> float:
+        """The share of the last step's samples nearest to their own class, margin aside.
+
+        Of the classes that the step took. All processes call it together, as `forward`.
+        """
+        embeddings, labels = _gather(widen(embeddings), labels)
+        columns = self._columns(labels)
+        cosines = self._cosines(embeddings)
+        greatest = _greatest(cosines.max(1).values)
+        own = _sum(target_cosines(cosines, columns)[:, 0].where(columns >= 0, 0))
+        return float((own >= greatest).float().mean())
 
     def shard_state(self) -> Shard:
         """This process's centres, a copy; the margin's state is the same in all processes."""
@@ -241,11 +261,15 @@ class PartialFC(nn.Module):
     def _loss(self, embeddings: Tensor, columns: Tensor) -> Tensor:
         norms = embeddings.norm(dim=1)
         cosines = self._cosines(embeddings)
+        if self.filter_threshold is not None:
+            cosines = filter_interclass(cosines, columns, self.filter_threshold)
         if self.margin.needs_own:
             own = target_cosines(cosines.detach(), columns)[:, 0]
             logits = self.margin(cosines, columns, norms, _sum(own.where(columns >= 0, 0)))
         else:
             logits = self.margin(cosines, columns, norms)
+        if self.strength < 1:
+            logits = torch.lerp(self.margin.scale * cosines, logits, self.strength)
         penalty = self.margin.penalty(norms) / self.processes
         if self.margin.binary:
             return _total(self.margin.losses(logits, columns).mean() + penalty)

@@ -1,0 +1,1 @@
+"""Training recognisers: `train.py` is the loop, `config.py` what it can be told."""

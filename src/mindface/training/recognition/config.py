@@ -1,0 +1,167 @@
+"""What a training of a recogniser can be told."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from mindface.recognition.augmentation import Augmentation
+from mindface.training.config import Config
+from mindface.training.optimizers import Optimizer
+from mindface.training.schedule import Schedule
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[float, Field(ge=0)]
+
+
+class Source(Config):
+    """A set of faces to train on."""
+
+    path: str = Field(description="A folder per person, a .rec, a tar or `name-{000..009}.tar`.")
+    weight: Annotated[float, Field(gt=0)] = Field(
+        default=1.0, description="How often an epoch shows each of its pictures."
+    )
+    labelled: bool = Field(
+        default=True, description="False: its labels say nothing; for distillation."
+    )
+    exclude: str | None = Field(
+        default=None, description="A file with a person to leave out a line."
+    )
+
+
+class Data(Config):
+    """What is trained on."""
+
+    sets: tuple[Source, ...] = Field(default=(), description="Sets with disjoint people.")
+    batch: Count = Field(default=512, description="Pictures of a step in all processes together.")
+    workers: Annotated[int, Field(ge=0)] = Field(
+        default=2, description="Processes that read, for each that trains."
+    )
+    augmentation: Augmentation = Field(
+        default=Augmentation(), description="How likely each change of a picture is."
+    )
+    strict: bool = Field(default=False, description="An unreadable picture ends the training.")
+
+
+class Network(Config):
+    """What is trained."""
+
+    name: str = Field(
+        default="arcface_mobilefacenet", description="A recogniser of `mindface.models`."
+    )
+    embedding_size: Count = Field(default=512, description="Values in an embedding.")
+    weights: str | None = Field(default=None, description="A file to start from.")
+    drop_path: Share | None = Field(default=None, description="ViT: how often a branch is skipped.")
+    mask_ratio: Share | None = Field(default=None, description="ViT: the share of masked patches.")
+    freeze: tuple[str, ...] = Field(
+        default=(), description="Parameters that stay: their names begin like this."
+    )
+
+    def arguments(self) -> dict[str, Any]:
+        """What `create_model` takes besides the name."""
+        given = {"drop_path": self.drop_path, "mask_ratio": self.mask_ratio}
+        chosen = {name: value for name, value in given.items() if value is not None}
+        return {"embedding_size": self.embedding_size, **chosen}
+
+
+class Head(Config):
+    """The loss over labelled people."""
+
+    loss: str | None = Field(default="arcface", description="A key of `LOSSES`; null: none.")
+    arguments: dict[str, float | int] = Field(
+        default={}, description="Of the loss, such as {margin: 0.5, scale: 64}."
+    )
+    weight: Annotated[float, Field(gt=0)] = Field(default=1.0, description="Factor of the loss.")
+    rate: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=1.0, description="Partial FC: the share of classes in a step."
+    )
+    filter: Annotated[float, Field(ge=-1, le=1)] | None = Field(
+        default=None, description="Negatives with a cosine above it are left out."
+    )
+    start: NotNegative = Field(default=0.0, description="The epoch from which the loss counts.")
+    ramp: NotNegative = Field(
+        default=0.0, description="Epochs in which the margin grows to its size."
+    )
+    first: NotNegative = Field(
+        default=0.0, description="Epochs in which the class centres learn alone."
+    )
+
+
+class Distillation(Config):
+    """The loss towards teachers' embeddings."""
+
+    teachers: tuple[str, ...] = Field(
+        default=(), description="ONNX files or names of the catalogue."
+    )
+    cosine: NotNegative = Field(default=1.0, description="Factor of the cosine loss.")
+    relational: NotNegative = Field(
+        default=0.0, description="Factor of the relational distance loss."
+    )
+    cache: str = Field(default="teachers", description="Where the teachers' embeddings are kept.")
+
+
+class VerificationSet(Config):
+    """A set that verification is measured on."""
+
+    path: str = Field(description="A .bin, a folder per person, or a list of pairs.")
+    images: str | None = Field(default=None, description="Where the photos of a list of pairs lie.")
+
+
+class RecognitionConfig(Config):
+    """A training of a recogniser."""
+
+    output: str = Field(
+        default="runs/recognition", description="The folder of all that is written."
+    )
+    seed: int = Field(default=0, description="Of everything that is drawn.")
+    network: Network = Field(default_factory=Network, description="What is trained.")
+    head: Head = Field(default_factory=Head, description="The loss over labelled people.")
+    distillation: Distillation = Field(
+        default_factory=Distillation, description="The loss towards teachers."
+    )
+    data: Data = Field(default_factory=Data, description="What is trained on.")
+    optimizer: Optimizer = Field(default_factory=Optimizer, description="How weights move.")
+    schedule: Schedule = Field(default_factory=Schedule, description="How the rate changes.")
+    average: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.0, description="Decay of the averaged weights; 0: no average."
+    )
+    device: str = Field(default="auto", description="auto, cpu, cuda or npu.")
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        default="fp32", description="Of the network."
+    )
+    channels_last: bool = Field(
+        default=True, description="The memory order of pictures, fast for CNNs."
+    )
+    compile: bool = Field(
+        default=False, description="torch.compile: minutes at the start, faster steps."
+    )
+    accumulation: Count = Field(default=1, description="Parts a process's batch is worked on in.")
+    recompute: bool = Field(default=False, description="ViT: gradient checkpointing, less memory.")
+    fsdp: bool = Field(default=False, description="ViT: parameters sharded over processes (FSDP2).")
+    verification: tuple[VerificationSet, ...] = Field(
+        default=(), description="Measured while it trains."
+    )
+    verify_every: Count = Field(default=2000, description="Steps between verifications.")
+    save_every: Count = Field(default=1000, description="Steps between checkpoints.")
+    keep: Count = Field(default=2, description="Checkpoints that stay besides the best.")
+    log_every: Count = Field(default=20, description="Steps between lines of the log.")
+
+    @model_validator(mode="after")
+    def _possible(self) -> RecognitionConfig:
+        vit = "vit" in self.network.name
+        for key in ("recompute", "fsdp"):
+            if getattr(self, key) and not vit:
+                raise ValueError(f"{key} works on blocks of a ViT, not on {self.network.name}")
+        for key in ("drop_path", "mask_ratio"):
+            if getattr(self.network, key) is not None and not vit:
+                raise ValueError(f"network.{key} is a ViT's, {self.network.name} has none")
+        if self.head.loss is None and not self.distillation.teachers:
+            raise ValueError("without head.loss and distillation.teachers nothing is learnt")
+        if self.network.weights and not self.verification:
+            raise ValueError(
+                "network.weights is fine-tuned, so verification must name a set that tells whether "
+                "it got better, such as verification=[{path: lfw.bin}]"
+            )
+        return self

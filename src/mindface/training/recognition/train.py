@@ -1,0 +1,148 @@
+"""Training a recogniser, from a configuration to a checkpoint that verification has measured.
+
+```
+mindface train recognition casia_r50 'data.sets=[{path: casia/train.rec}]'
+torchrun --nproc_per_node 8 -m mindface train recognition ms1mv2_r100 'data.sets=[{path: ms1mv2}]'
+```
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+
+from torch import nn
+
+from mindface.datasets import FaceSet
+from mindface.recognition.losses import Margin
+from mindface.training.checkpoint import Checkpoint, Checkpoints
+from mindface.training.distributed import World, joined
+from mindface.training.log import Log
+from mindface.training.recognition.config import RecognitionConfig
+from mindface.training.recognition.data import Faces, loader
+from mindface.training.recognition.plan import make_plan
+from mindface.training.recognition.setup import (
+    build_state,
+    facts_of,
+    open_sets,
+    parallel,
+    targets_of,
+)
+from mindface.training.recognition.state import State
+from mindface.training.recognition.step import (
+    backward,
+    check_finite,
+    clip,
+    measured,
+    set_mode,
+    set_rate,
+)
+from mindface.training.recognition.verifier import Verifier
+from mindface.training.sampler import GlobalBatches
+from mindface.training.stopping import stop_requested
+
+
+def train(
+    config: RecognitionConfig,
+    *,
+    network: nn.Module | None = None,
+    margin: Margin | None = None,
+    faces: FaceSet | None = None,
+) -> Checkpoint:
+    """Trains a recogniser; one that was stopped goes on where it was.
+
+    Args:
+        config: everything else.
+        network: one of your own instead of `config.network.name`; maps `(B, 3, 112, 112)`, RGB of
+            `(x - 127.5) / 127.5`, to `(B, D)`.
+        margin: a loss of your own instead of `config.head.loss`.
+        faces: a set of your own instead of `config.data.sets`.
+
+    Returns:
+        The best checkpoint if verification was measured, else the last.
+
+    Raises:
+        ConfigError: the configuration asks for what is not there.
+        PlanError: it cannot fit in memory or on the disk.
+        TrainingError: the gradients are not finite; says in which step and process, with which
+            pictures. The last checkpoint stands.
+        ImageError: a picture has another size, or cannot be read and `data.strict` is set.
+    """
+    with joined(config.device) as world, stop_requested() as stopping:
+        faces = faces if faces is not None else open_sets(config.data)
+        state = build_state(config, faces, world, network, margin)
+        checkpoints = Checkpoints(Path(config.output) / "checkpoints", config.keep)
+        if last := checkpoints.latest():
+            state.load(last, world, config.seed)
+        batches = GlobalBatches(
+            faces.order,
+            config.data.batch,
+            seed=config.seed,
+            rank=world.rank,
+            processes=world.processes,
+            start=state.step,
+        )
+        epoch = batches.steps_per_epoch
+        total = batches.stop = config.schedule.steps(epoch)
+        with Log(Path(config.output), total, state.step, world.first) as log:
+            plan = make_plan(config, faces, state, epoch, world)
+            log.say(plan.text)
+            plan.check()
+            targets = targets_of(config, faces, world, log)
+            verifier = Verifier(config)
+            facts = facts_of(config, faces, state.network)
+            model = parallel(state.network, config, world)
+            if state.step == 0 and config.network.weights:
+                state.save(checkpoints, facts | verify(state, verifier, world, log), world)
+
+            for batch in loader(Faces(faces, config), batches, config.data.workers, world.device):
+                log.skipped([faces.describe(index) for index in batch.skipped])
+                rate = set_rate(state, config, epoch)
+                alone = state.step < config.head.first * epoch
+                set_mode(state.network, not alone)
+                outcome = backward(
+                    state.network if alone else model,
+                    state,
+                    batch,
+                    targets,
+                    config,
+                    world,
+                    margin=state.step >= config.head.start * epoch,
+                )
+                norm = clip(state, config)
+                if state.scale is None:
+                    check_finite(norm, state, outcome, batch, faces, world)
+                if state.scale is None or state.scale.update(norm):
+                    for optimizer in state.optimizers:
+                        optimizer.step()
+                    if state.average:
+                        state.average.update(state.network)
+                for optimizer in state.optimizers:
+                    optimizer.zero_grad()
+                state.step += 1
+
+                if state.step % config.log_every == 0 or state.step == total:
+                    log.write(state.step, {**measured(state, outcome, world), "rate": rate})
+                stop = world.any(stopping())
+                verified = state.step % config.verify_every == 0 or state.step == total
+                found = verify(state, verifier, world, log) if verified else {}
+                if verified or stop or state.step % config.save_every == 0:
+                    state.save(checkpoints, facts | found, world)
+                if stop:
+                    log.say(f"stopped at step {state.step}: the same command goes on from there")
+                    break
+    return checkpoints.best() or checkpoints.all()[-1]
+
+
+def verify(state: State, verifier: Verifier, world: World, log: Log) -> dict[str, object]:
+    """Measures the averaged weights, or the plain ones where none are averaged.
+
+    Returns:
+        What the checkpoint says of it: `verification`, the figures, and `score`.
+    """
+    with state.average.swapped(state.network) if state.average else nullcontext():
+        figures = verifier(state.network, world.device)
+    if not figures:
+        return {}
+    log.verification(state.step, figures)
+    return {"verification": figures, "score": verifier.score(figures)}
