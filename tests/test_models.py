@@ -11,6 +11,7 @@ import torch
 from mindface.errors import UnknownModelError
 from mindface.models import MODELS, convention, create_model
 from mindface.names import parameters, to_mindface
+from mindface.recognition.models.mobilefacenet import GroupedConv2d
 from mindface.weights import load_arrays, network_arrays
 
 TOLERANCES = {  # relative to the largest output
@@ -104,3 +105,16 @@ def test_a_new_network_is_initialised_by_the_global_seed() -> None:
     for name, tensor in parameters(first).items():
         assert torch.equal(tensor, parameters(second)[name]), name
         assert tensor.isfinite().all(), name
+
+
+def test_a_grouped_convolution_trains_as_what_it_is() -> None:
+    torch.manual_seed(0)
+    layer = GroupedConv2d(8, 12, 3, padding=1, stride=2, groups=4, bias=False).double()
+    images = torch.randn(2, 8, 7, 7, dtype=torch.float64, requires_grad=True)
+    found = []
+    for mode in (True, False):
+        outputs = layer.train(mode)(images)
+        gradients = torch.autograd.grad(outputs.square().sum(), [images, layer.weight])
+        found.append([outputs, *gradients])
+    for dense, grouped in zip(*found, strict=True):
+        torch.testing.assert_close(dense, grouped)

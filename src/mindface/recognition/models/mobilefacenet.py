@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class MobileFaceNet(nn.Module):
@@ -56,7 +58,9 @@ class ConvBlock(nn.Module):
     ) -> None:
         super().__init__()
         padding = kernel // 2 if padding is None else padding
-        convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False)
+        paired = 1 < groups < inputs
+        kind = GroupedConv2d if paired else nn.Conv2d
+        convolution = kind(inputs, outputs, kernel, stride, padding, groups=groups, bias=False)
         activation = [] if linear else [nn.PReLU(outputs)]
         self.layers = nn.Sequential(convolution, nn.BatchNorm2d(outputs), *activation)
 
@@ -64,6 +68,23 @@ class ConvBlock(nn.Module):
         """Maps `(B, inputs, H, W)` to `(B, outputs, H / stride, W / stride)`."""
         out: Tensor = self.layers(x)
         return out
+
+
+class GroupedConv2d(nn.Conv2d):
+    """A grouped convolution, trained on CPUs as a dense one with zeros between the groups.
+
+    oneDNN has no fast backward pass for groups of few channels: for 64 groups of 2 in bfloat16 the
+    dense one takes a fifth of the time.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps `(B, in_channels, H, W)` to `(B, out_channels, H', W')`."""
+        if not self.training or x.device.type != "cpu":
+            return super().forward(x)
+        block = torch.ones(self.out_channels // self.groups, self.weight.shape[1])
+        mask = torch.block_diag(*[block] * self.groups)  # type: ignore[no-untyped-call]
+        dense = self.weight.repeat(1, self.groups, 1, 1) * mask[:, :, None, None]
+        return F.conv2d(x, dense, self.bias, self.stride, self.padding, self.dilation)
 
 
 class Inverted(nn.Module):
