@@ -9,6 +9,7 @@ import typer
 from mindface.cli.align import align
 from mindface.cli.calibrate import calibrate
 from mindface.cli.convert import convert
+from mindface.cli.data import app as data
 from mindface.cli.detect import detect
 from mindface.cli.doctor import doctor
 from mindface.cli.embed import embed
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 for verb in (detect, align, embed, verify, calibrate, models, export, convert, doctor):
     app.command()(verb)
+app.add_typer(data)
 app.add_typer(evaluate)
 app.add_typer(train)
 

@@ -14,15 +14,21 @@ from mindface.datasets.folder import FolderSet
 from mindface.datasets.mixture import Mixture
 from mindface.datasets.pack import pack_records, pack_tars
 from mindface.datasets.records import RecordSet
+from mindface.datasets.split import held_out
 from mindface.datasets.tars import TarSet
+from mindface.datasets.without import Only, Subset, Without
 
 __all__ = [
     "FaceSet",
     "FolderSet",
     "Mixture",
+    "Only",
     "RecordSet",
+    "Subset",
     "TarSet",
+    "Without",
     "decode",
+    "held_out",
     "open_faces",
     "pack_records",
     "pack_tars",

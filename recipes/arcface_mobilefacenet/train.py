@@ -1,0 +1,46 @@
+"""Trains the bundled recogniser: `train.py small.yaml`, then `train.py full.yaml`; both resume.
+
+`small.yaml` shows the network pictures of 64x64, a third of the work, from which most can be
+learnt; `full.yaml` goes on from its weights at 112x112.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fused import fuse
+from mindface.models import create_model
+from mindface.training.config import load_config
+from mindface.training.recognition.config import RecognitionConfig
+from mindface.training.recognition.train import train
+
+
+def look_at(network: nn.Module, size: int) -> None:
+    """Makes the network see pictures of this size, its last map enlarged to what it expects."""
+
+    def forward(x: Tensor) -> Tensor:
+        x = F.interpolate(x, (size, size), mode="bilinear", antialias=True)
+        x = x.contiguous(memory_format=torch.channels_last)
+        y = network.conv_sep(network.layers(x))
+        return network.features(F.interpolate(y, (7, 7), mode="bilinear"))
+
+    network.forward = forward
+
+
+parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser.add_argument("preset")
+parser.add_argument("overrides", nargs="*")
+parser.add_argument("--size", type=int, default=112, help="of the pictures, pixels")
+arguments = parser.parse_args()
+
+config = load_config(RecognitionConfig, arguments.preset, arguments.overrides)
+torch.manual_seed(config.seed)
+network = create_model(config.network.name, weights=config.network.weights)
+fuse(network)
+if arguments.size != 112:
+    look_at(network, arguments.size)
+print(train(config, network=network).folder)
