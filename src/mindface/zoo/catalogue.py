@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import json
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from mindface.errors import UnknownModelError
+from mindface.zoo.cache import BUNDLED
 from mindface.zoo.record import ModelRecord
 
 DEFAULT_DETECTOR = "retinaface_mobilenet025"
@@ -19,12 +21,16 @@ CATALOGUE = Path(__file__).with_name("catalogue.yaml")
 
 @cache
 def entries() -> dict[str, dict[str, Any]]:
-    """The catalogue as it is written: name -> the other fields of its record."""
+    """The catalogue as it is written: name -> the other fields of its record.
+
+    What ships inside the package comes first; its record lies beside it.
+    """
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     content: dict[str, dict[str, Any]] = yaml.load(CATALOGUE.read_bytes(), Loader=loader)
-    return content
+    found = [json.loads(path.read_bytes()) for path in sorted(BUNDLED.glob("*.json"))]
+    return {fields.pop("name"): fields for fields in found} | content
 
 
 def records() -> list[ModelRecord]:
