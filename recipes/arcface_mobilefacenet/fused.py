@@ -57,6 +57,7 @@ class NormPReLU(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, weight, bias, slope, eps, kernels):
+        """Also returns the mean and the variance, for the running ones."""
         y, mean, variance = kernels.forward(x, weight, bias, slope, eps)
         ctx.save_for_backward(x, weight, bias, slope, mean, variance)
         ctx.eps, ctx.kernels = eps, kernels
@@ -66,5 +67,6 @@ class NormPReLU(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient, *_):
+        """The gradients of x, weight, bias and slope."""
         gradient = gradient.contiguous(memory_format=torch.channels_last)
         return *ctx.kernels.backward(gradient, *ctx.saved_tensors, ctx.eps), None, None

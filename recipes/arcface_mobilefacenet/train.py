@@ -9,10 +9,10 @@ from __future__ import annotations
 import argparse
 
 import torch
+from fused import fuse
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fused import fuse
 from mindface.models import create_model
 from mindface.training.config import load_config
 from mindface.training.recognition.config import RecognitionConfig

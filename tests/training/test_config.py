@@ -20,7 +20,7 @@ class Source(Config):
 
 class Optimizer(Config):
     name: Literal["sgd", "adamw"] = Field(default="sgd", description="The rule.")
-    rate: float = Field(default=0.1, gt=0, description="Peak.")
+    lr: float = Field(default=0.1, gt=0, description="Peak.")
     momentum: float = Field(default=0.9, ge=0, lt=1)
     betas: tuple[float, float] = (0.9, 0.999)
 
@@ -46,7 +46,7 @@ class Training(Config):
     freeze: str | None = "stem"
     decay: float | Literal["auto"] = "auto"
     margins: dict[str, float] = Field(default={})
-    optimizer: Optimizer = Optimizer(rate=0.2)
+    optimizer: Optimizer = Optimizer(lr=0.2)
     teacher: Source | None = None
     sets: tuple[Source, ...] = ()
     foreign: Foreign = Foreign()
@@ -69,7 +69,7 @@ def preset(tmp_path):
     path = tmp_path / "preset.yaml"
     path.write_text(
         "# mindface train ...\n"
-        "optimizer: {rate: 1e-3, name: adamw}\n"
+        "optimizer: {lr: 1e-3, name: adamw}\n"
         "sets:\n- {path: a.rec}\n- {path: b.rec, weight: 3}\n"
     )
     return path
@@ -85,7 +85,7 @@ def refusal(preset, *overrides, model=Training):
 
 def test_a_preset_fills_what_it_names(preset):
     config = load_config(Training, preset)
-    assert config.optimizer == Optimizer(name="adamw", rate=0.001)
+    assert config.optimizer == Optimizer(name="adamw", lr=0.001)
     assert config.sets == (Source(path=Path("a.rec")), Source(path=Path("b.rec"), weight=3))
     assert config.steps == 10
 
@@ -98,7 +98,7 @@ def test_a_preset_fills_what_it_names(preset):
         ("optimizer.lr=1", "optimizer.lr", 1.0),
         ("optimizer.lr=.5", "optimizer.lr", 0.5),
         ("optimizer.betas=[0, 1e-1]", "optimizer.betas", (0.0, 0.1)),
-        ("optimizer={rate: 2}", "optimizer", Optimizer(rate=2)),
+        ("optimizer={lr: 2}", "optimizer", Optimizer(lr=2)),
         ("sets.1.weight=2", "sets.1.weight", 2.0),
         ("sets.0={path: c.rec}", "sets.0", Source(path=Path("c.rec"))),
         ("sets=[{path: a=b.rec}]", "sets", (Source(path=Path("a=b.rec")),)),
@@ -128,7 +128,7 @@ def test_overrides(preset, override, path, value):
 
 def test_a_section_keeps_its_own_defaults(preset):
     preset.write_text("optimizer: {momentum: 0.5}")
-    assert load_config(Training, preset).optimizer == Optimizer(rate=0.2, momentum=0.5)
+    assert load_config(Training, preset).optimizer == Optimizer(lr=0.2, momentum=0.5)
 
 
 def test_an_override_changes_one_of_two_equal_sections(preset):
@@ -157,20 +157,20 @@ def test_the_last_override_counts(preset):
         ("sets.1.weight=-1", "sets.1.weight=-1: should be greater than 0"),
         ("sets=[{}]", "sets.0.path: must be given"),
         ("teacher.weight=2", "teacher.path: must be given"),
-        ("rat=1", "rat: no such key, did you mean optimizer.lr?"),
-        ("optimizer.Rate=1", "optimizer.Rate: no such key, did you mean optimizer.lr?"),
+        ("momentun=1", "momentun: no such key, did you mean optimizer.momentum?"),
+        ("optimizer.LR=1", "optimizer.LR: no such key; there are betas, lr, momentum, name"),
         ("optimizer.momentm=1", "optimizer.momentm: no such key, did you mean optimizer.momentum?"),
         ("momentum=1", "momentum: no such key, did you mean optimizer.momentum?"),
-        ("optimizer.xyz=1", "optimizer.xyz: no such key; there are betas, momentum, name, rate"),
+        ("optimizer.xyz=1", "optimizer.xyz: no such key; there are betas, lr, momentum, name"),
         ("sets.1.wieght=1", "sets.1.wieght: no such key, did you mean sets.1.weight?"),
         (
             "shape={kind: circle, radios: 1}",
             "shape.radios: no such key, did you mean shape.radius?",
         ),
-        ("optimzer.rate=1", "optimzer: no such key, did you mean optimizer?"),
+        ("optimzer.lr=1", "optimzer: no such key, did you mean optimizer?"),
         ("steps", "'steps': write KEY=VALUE, such as optimizer.lr=0.05"),
         ("=1", "'=1': write KEY=VALUE, such as optimizer.lr=0.05"),
-        ("optimizer..rate=1", "'optimizer..rate=1': write KEY=VALUE, such as optimizer.lr=0.05"),
+        ("optimizer..lr=1", "'optimizer..lr=1': write KEY=VALUE, such as optimizer.lr=0.05"),
         ("sets.2.weight=1", "sets.2.weight: the list has the items 0 to 1, no 2"),
         ("sets.-1.weight=1", "sets.-1.weight: the list has the items 0 to 1, no -1"),
         ("sets.a=1", "sets.a: the list has the items 0 to 1, no a"),
@@ -184,7 +184,7 @@ def test_what_is_refused_is_said(preset, override, fault):
 
 
 def test_all_faults_come_in_one_message(preset):
-    preset.write_text("stps: 3\noptimizer: {rate: fast}\n")
+    preset.write_text("stps: 3\noptimizer: {lr: fast}\n")
     assert refusal(preset, "sets", "shape={kind: circle, radius: null}", "name=x") == [
         "'sets': write KEY=VALUE, such as optimizer.lr=0.05",
         'optimizer.lr="fast": should be a valid number',
@@ -232,13 +232,13 @@ def chain(folder, **presets):
 def test_a_preset_changes_its_base(tmp_path):
     chain(
         tmp_path,
-        oldest="optimizer: {rate: 1, momentum: 0.5}\nsets: [{path: a}, {path: b}]\n"
+        oldest="optimizer: {lr: 1, momentum: 0.5}\nsets: [{path: a}, {path: b}]\n"
         "margins: {arcface: 0.5}\n",
-        middle="base: oldest\noptimizer: {rate: 2}\nsteps: 2\n",
+        middle="base: oldest\noptimizer: {lr: 2}\nsteps: 2\n",
         newest="base: middle.yaml\nsets: [{path: c}]\nmargins: {cosface: 0.4}\n",
     )
     config = load_config(Training, tmp_path / "newest.yaml", ["optimizer.name=adamw"])
-    assert config.optimizer == Optimizer(name="adamw", rate=2, momentum=0.5)
+    assert config.optimizer == Optimizer(name="adamw", lr=2, momentum=0.5)
     assert config.steps == 2
     assert config.sets == (Source(path=Path("c")),)
     assert config.margins == {"cosface": 0.4}
@@ -259,12 +259,12 @@ def test_bases_that_cannot_be(tmp_path, presets, message):
 
 
 def test_nothing_is_taken_for_another_type_in_python_either():
-    assert Optimizer(rate=1).rate == 1.0
-    for wrong in ({"rate": "1"}, {"rate": True}, {"rate": math.inf}, {"lr": 1}):
+    assert Optimizer(lr=1).lr == 1.0
+    for wrong in ({"lr": "1"}, {"lr": True}, {"lr": math.inf}, {"rate": 1}):
         with pytest.raises(ValidationError):
             Optimizer(**wrong)
     with pytest.raises(ValidationError):
-        Optimizer().rate = 2.0
+        Optimizer().lr = 2.0
 
 
 texts = st.text(st.characters(exclude_categories=["Cs", "Cc"])) | st.sampled_from(

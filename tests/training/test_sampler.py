@@ -46,11 +46,11 @@ def test_an_epoch_shows_each_sample_once_but_for_the_remainder():
     found = batches()
     assert found.steps_per_epoch == 4
     items = [item for step in islice(found, 8) for item in step]
-    for epoch in (0, 1):
-        indices = [index for e, index in items if e == epoch]
-        expected = np.random.default_rng((3, epoch)).permutation(26)[:24]
-        assert indices == expected.tolist()
-    assert [index for _, index in items[:24]] != [index for _, index in items[24:]]
+    turns, indices = zip(*items, strict=True)
+    orders = [np.random.default_rng((3, epoch)).permutation(26)[:24] for epoch in (0, 1)]
+    assert turns == tuple(range(48))
+    assert indices == (*orders[0], *orders[1])
+    assert indices[:24] != indices[24:]
 
 
 def test_seeds_differ_and_repeat():
@@ -81,8 +81,7 @@ def test_skipped_epochs_are_not_drawn():
 
 class Items(Dataset):
     def __getitem__(self, item):
-        epoch, index = item
-        return torch.tensor([epoch, index])
+        return torch.tensor(item)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

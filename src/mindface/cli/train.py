@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -37,8 +39,6 @@ def recognition(
 
     Example:  mindface train recognition quick 'data.sets=[{path: faces}]'
     """
-    import json
-
     from mindface.training.config import dump_config, load_config
     from mindface.training.recognition.config import RecognitionConfig
 
@@ -76,5 +76,7 @@ def _preset(name: str, room: str) -> Traversable | Path:
         if entry.name.endswith(".yaml") and not entry.name.startswith("_")
     )
     if name not in names:
-        raise typer.BadParameter(f"{name!r} is no preset; there are {', '.join(names)}")
+        close = get_close_matches(name, names, n=1)
+        hint = f"; did you mean {close[0]}?" if close else "."
+        raise typer.BadParameter(f"{name!r} is no preset{hint} There are {', '.join(names)}")
     return folder / f"{name}.yaml"

@@ -284,7 +284,9 @@ class Augmentation(BaseModel):
     shift: Probability = Field(default=0.0, description="Scaled, turned and moved a little.")
     flip: Probability = Field(default=0.5, description="Left and right exchanged.")
     gamma: Probability = Field(default=0.0, description="Brightness raised to a power.")
-    photometric: Probability = Field(default=0.2, description="Other brightness, contrast, saturation.")
+    photometric: Probability = Field(
+        default=0.2, description="Other brightness, contrast, saturation."
+    )
     grayscale: Probability = Field(default=0.0, description="Without colours.")
     crop_pad: Probability = Field(default=0.2, description="Black around a rectangle.")
     erase: Probability = Field(default=0.0, description="Noise in a rectangle.")

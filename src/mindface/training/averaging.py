@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mindface.errors import WeightsError
+from mindface.training.tensors import local
 
 
 class WeightAverage:
@@ -44,7 +45,9 @@ class WeightAverage:
         new = module.state_dict()
         floating = [name for name, old in self.values.items() if old.is_floating_point()]
         torch._foreach_lerp_(
-            [self.values[name] for name in floating], [new[name] for name in floating], 1 - decay
+            [local(self.values[name]) for name in floating],
+            [local(new[name]) for name in floating],
+            1 - decay,
         )
         for name in self.values.keys() - floating:
             self.values[name].copy_(new[name])

@@ -46,14 +46,15 @@ class Checkpoint:
     @property
     def step(self) -> int:
         """How many steps had been done."""
-        return int(self.facts["step"])
+        step: int = self.facts["step"]
+        return step
 
     def names(self) -> list[str]:
         """The parts that `tensors` can read."""
         return sorted(path.stem for path in self.folder.glob("*.safetensors"))
 
     def tensors(self, name: str) -> dict[str, Tensor]:
-        """A part's tensors, on the CPU.
+        """A part's tensors, on the CPU, read from the disk when they are used.
 
         Raises:
             WeightsError: it cannot be read.
@@ -62,7 +63,10 @@ class Checkpoint:
         try:
             return load_file(path)
         except (OSError, SafetensorError) as error:
-            raise WeightsError(f"{path}: not a readable part of a checkpoint: {error}") from error
+            raise WeightsError(
+                f"{path} cannot be read: {error}: the checkpoint is damaged, or of another "
+                "configuration; without it the training goes on from the one before"
+            ) from error
 
 
 def open_checkpoint(folder: str | os.PathLike[str]) -> Checkpoint:
@@ -83,6 +87,8 @@ def open_checkpoint(folder: str | os.PathLike[str]) -> Checkpoint:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise WeightsError(f"{folder}: no checkpoint, {FACTS} cannot be read: {error}") from error
+    if not (isinstance(facts, dict) and isinstance(facts.get("step"), int)):
+        raise WeightsError(f"{folder}: no checkpoint, {FACTS} says nothing of a step")
     return Checkpoint(folder, facts)
 
 
@@ -121,7 +127,7 @@ class Checkpoints:
     ) -> Path:
         """Writes a checkpoint and removes those that are no longer kept.
 
-        All processes call it together.
+        All processes call it together, and see one folder.
 
         Args:
             step: how many steps have been done.
@@ -129,6 +135,9 @@ class Checkpoints:
             own: tensors by part that each process has for itself.
             facts: goes into `checkpoint.json`; `score`, where given, says how good it is.
             world: the processes.
+
+        Returns:
+            The checkpoint's folder; one that is there already stays as it is.
         """
         target = self.folder / f"step-{step:08d}"
         if target.exists():
@@ -169,7 +178,11 @@ def _remove(folder: Path) -> None:
 
 
 def _write(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+    copies = {
+        name: tensor.detach().to("cpu", copy=True).contiguous()  # tied weights cannot be written
+        for name, tensor in tensors.items()
+    }
+    save_file(copies, path)
     _flush(path)
 
 

@@ -2,7 +2,7 @@
 
 ```
 class Optimizer(Config):
-    rate: float = Field(default=0.1, gt=0, description="Peak learning rate.")
+    lr: float = Field(default=0.1, gt=0, description="Peak learning rate.")
 
 class Training(Config):
     optimizer: Optimizer = Optimizer()

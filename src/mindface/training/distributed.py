@@ -23,11 +23,13 @@ class World:
         rank: its number, from 0 on.
         processes: how many there are.
         device: what it computes on.
+        here: how many there are on this machine.
     """
 
     rank: int
     processes: int
     device: torch.device
+    here: int = 1
 
     @property
     def first(self) -> bool:
@@ -59,7 +61,7 @@ class World:
 def joined(device: str = "auto") -> Iterator[World]:
     """Joins the processes that torchrun started; alone where it did not.
 
-    Reads torchrun's `RANK`, `LOCAL_RANK` and `WORLD_SIZE`.
+    Reads torchrun's `RANK`, `LOCAL_RANK`, `WORLD_SIZE` and `LOCAL_WORLD_SIZE`.
 
     Args:
         device: "auto" (cuda or npu where there is one, else cpu), "cpu", "cuda" or "npu"; the
@@ -68,15 +70,20 @@ def joined(device: str = "auto") -> Iterator[World]:
     Raises:
         EngineError: no such device is here.
     """
-    rank, processes = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    chosen = _device(device, int(os.environ.get("LOCAL_RANK", 0)))
+    rank, processes = _told("RANK", 0), _told("WORLD_SIZE", 1)
+    chosen = _device(device, _told("LOCAL_RANK", 0))
     if processes > 1:
-        dist.init_process_group({"cuda": "nccl", "npu": "hccl"}.get(chosen.type, "gloo"))
+        backend = {"cuda": "nccl", "npu": "hccl"}.get(chosen.type, "gloo")
+        dist.init_process_group(backend, device_id=chosen if chosen.type == "cuda" else None)
     try:
-        yield World(rank, processes, chosen)
+        yield World(rank, processes, chosen, _told("LOCAL_WORLD_SIZE", processes))
     finally:
         if processes > 1:
             dist.destroy_process_group()
+
+
+def _told(name: str, otherwise: int) -> int:
+    return int(os.environ.get(name, otherwise))
 
 
 def _device(name: str, place: int) -> torch.device:
@@ -89,7 +96,7 @@ def _device(name: str, place: int) -> torch.device:
     if place >= _count(kind):
         raise EngineError(
             f"process {place} of this machine has no {kind} device, there are {_count(kind)}: "
-            f"start as many processes with --nproc_per_node"
+            "start as many processes with --nproc_per_node"
         )
     device = torch.device(kind, place)
     getattr(torch, kind).set_device(device)

@@ -19,8 +19,9 @@ class GlobalBatches:
     Epoch e visits the samples as `order` has them for a generator of `(seed, e)`, `batch` a step;
     what remains of an epoch is dropped. Of each step's batch process r takes every n-th sample
     from the r-th on, n being the number of processes, so that all together see the same batch
-    however many they are. A sample comes as `(epoch, index)`, so that a data set can draw its
-    random numbers from the two, independent of workers and processes.
+    however many they are. A sample comes as `(turn, index)`, turn being how many samples were
+    shown before it in the whole training: a data set can draw its random numbers from that,
+    independent of workers and processes, and others for each time that it shows a sample.
 
     Args:
         order: gives the indices of an epoch, `(N,)`, always as many.
@@ -81,7 +82,8 @@ class GlobalBatches:
             for step in group:
                 first = step % self.steps_per_epoch * self.batch
                 own = indices[first + self.rank : first + self.batch : self.processes]
-                yield [(epoch, index) for index in own.tolist()]
+                turns = count(step * self.batch + self.rank, self.processes)
+                yield list(zip(turns, own.tolist(), strict=False))
 
     def __len__(self) -> int:
         if self.stop is None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+LEAST = 1.0
+
 
 @dataclass
 class LossScale:
@@ -17,11 +19,17 @@ class LossScale:
     Attributes:
         value: the factor.
         good: steps since it last changed.
+        growth_interval: after so many good steps it doubles.
     """
 
     value: float = 2.0**16
     good: int = 0
     growth_interval: int = 2000
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether it is so small that an overflow is not of its making."""
+        return self.value < LEAST
 
     def update(self, norm: float) -> bool:
         """Learns the norm of a step's gradients; returns whether the step can be taken."""

@@ -19,9 +19,14 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
+def local(tensor: Tensor) -> Tensor:
+    """The tensor itself, or this process's part of it where FSDP spread it."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
 def state_of(named: Named) -> dict[str, Tensor]:
-    """Copies of tensors by name, whole."""
-    return {name: whole(tensor.detach()).clone() for name, tensor in named}
+    """Tensors by name, whole and on the CPU; those that are there already are not copied."""
+    return {name: whole(tensor.detach()).cpu() for name, tensor in named}
 
 
 def fill(named: Named, tensors: Mapping[str, Tensor]) -> None:
@@ -43,13 +48,13 @@ def fill(named: Named, tensors: Mapping[str, Tensor]) -> None:
 
 
 def optimizer_state(optimizer: Optimizer, named: Named) -> dict[str, Tensor]:
-    """What an optimiser remembers of parameters: `NAME.KEY` -> tensor, whole."""
-    return {
-        f"{name}.{key}": whole(torch.as_tensor(value)).clone()
+    """What an optimiser remembers of parameters: `NAME.KEY` -> tensor, as `state_of` has it."""
+    return state_of(
+        (f"{name}.{key}", torch.as_tensor(value))
         for name, parameter in named
         for key, value in optimizer.state.get(parameter, {}).items()
         if value is not None
-    }
+    )
 
 
 def fill_optimizer(optimizer: Optimizer, named: Named, tensors: Mapping[str, Tensor]) -> None:
@@ -61,13 +66,14 @@ def fill_optimizer(optimizer: Optimizer, named: Named, tensors: Mapping[str, Ten
     for name, parameter in named:
         for key, tensor in known.get(name, {}).items():
             if key == "step":  # a counter: fused kernels want it beside the parameter
-                value = tensor.to(parameter.device) if optimizer.defaults.get("fused") else tensor
+                place = parameter.device if optimizer.defaults.get("fused") else "cpu"
+                optimizer.state[parameter][key] = tensor.to(place, copy=True)
             else:
-                value = _like(parameter, tensor)
-            optimizer.state[parameter][key] = value
+                optimizer.state[parameter][key] = _like(parameter, tensor)
 
 
 def _like(tensor: Tensor, values: Tensor) -> Tensor:
+    """A copy of values, on a tensor's device and in its memory order, which fused kernels want."""
     if isinstance(tensor, DTensor):
         return distribute_tensor(values.to(tensor.device), tensor.device_mesh, tensor.placements)
-    return values.to(tensor.device, copy=True)
+    return torch.empty_like(tensor, dtype=values.dtype).copy_(values)

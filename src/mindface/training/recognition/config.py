@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from mindface.models import MODELS, convention
 from mindface.recognition.augmentation import Augmentation
+from mindface.recognition.losses import LOSSES
 from mindface.training.config import Config
 from mindface.training.optimizers import Optimizer
 from mindface.training.schedule import Schedule
@@ -14,6 +17,8 @@ from mindface.training.schedule import Schedule
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0)]
+
+RECOGNIZERS = [name for name in MODELS if convention(name).task == "recognition"]
 
 
 class Source(Config):
@@ -81,11 +86,11 @@ class Head(Config):
         default=None, description="Negatives with a cosine above it are left out."
     )
     start: NotNegative = Field(default=0.0, description="The epoch from which the loss counts.")
-    ramp: NotNegative = Field(
-        default=0.0, description="Epochs in which the margin grows to its size."
-    )
     first: NotNegative = Field(
-        default=0.0, description="Epochs in which the class centres learn alone."
+        default=0.0, description="Epochs from then on in which the class centres learn alone."
+    )
+    ramp: NotNegative = Field(
+        default=0.0, description="Epochs from then on in which the margin grows to its size."
     )
 
 
@@ -115,7 +120,7 @@ class RecognitionConfig(Config):
     output: str = Field(
         default="runs/recognition", description="The folder of all that is written."
     )
-    seed: int = Field(default=0, description="Of everything that is drawn.")
+    seed: Annotated[int, Field(ge=0)] = Field(default=0, description="Of everything that is drawn.")
     network: Network = Field(default_factory=Network, description="What is trained.")
     head: Head = Field(default_factory=Head, description="The loss over labelled people.")
     distillation: Distillation = Field(
@@ -150,18 +155,36 @@ class RecognitionConfig(Config):
 
     @model_validator(mode="after")
     def _possible(self) -> RecognitionConfig:
-        vit = "vit" in self.network.name
-        for key in ("recompute", "fsdp"):
-            if getattr(self, key) and not vit:
-                raise ValueError(f"{key} works on blocks of a ViT, not on {self.network.name}")
-        for key in ("drop_path", "mask_ratio"):
-            if getattr(self.network, key) is not None and not vit:
-                raise ValueError(f"network.{key} is a ViT's, {self.network.name} has none")
-        if self.head.loss is None and not self.distillation.teachers:
-            raise ValueError("without head.loss and distillation.teachers nothing is learnt")
-        if self.network.weights and not self.verification:
-            raise ValueError(
+        if faults := list(self._faults()):
+            raise ValueError("; ".join(faults))
+        return self
+
+    def _faults(self) -> Iterator[str]:
+        network, head, distillation = self.network, self.head, self.distillation
+        if network.name not in RECOGNIZERS:
+            yield f"network.name={network.name}: no recogniser; there are {', '.join(RECOGNIZERS)}"
+        if head.loss is not None and head.loss not in LOSSES:
+            yield f"head.loss={head.loss}: no loss; there are {', '.join(LOSSES)}"
+        if "vit" not in network.name:
+            of_a_vit = {
+                "recompute": self.recompute,
+                "fsdp": self.fsdp,
+                "network.drop_path": network.drop_path is not None,
+                "network.mask_ratio": network.mask_ratio is not None,
+            }
+            for key in (key for key, given in of_a_vit.items() if given):
+                yield f"{key} is for the blocks of a ViT, and {network.name} has none"
+        if self.fsdp and self.channels_last:
+            yield "fsdp shards parameters in their plain order: set channels_last=false"
+        taught = bool(distillation.teachers)
+        if taught and not (distillation.cosine or distillation.relational):
+            yield "distillation.cosine and relational are both 0, so teachers teach nothing"
+        if not taught and head.loss is None:
+            yield "without head.loss and distillation.teachers nothing is learnt"
+        if not taught and head.start:
+            yield f"without teachers nothing is learnt before head.start={head.start:g}"
+        if network.weights and not self.verification:
+            yield (
                 "network.weights is fine-tuned, so verification must name a set that tells whether "
                 "it got better, such as verification=[{path: lfw.bin}]"
             )
-        return self

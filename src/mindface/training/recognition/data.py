@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+import signal
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mindface.datasets import FaceSet, decode
-from mindface.errors import ImageError
+from mindface.errors import ImageError, MindFaceError
 from mindface.models import convention
 from mindface.training.recognition.config import RecognitionConfig
 from mindface.training.sampler import GlobalBatches
@@ -43,7 +44,8 @@ class Batch(NamedTuple):
 class Faces(Dataset[Item]):
     """The pictures of a set, augmented by random numbers of their own.
 
-    What is drawn depends on the seed, the epoch and the picture, not on workers or processes.
+    What is drawn depends on the seed and the turn (see `GlobalBatches`), not on workers or
+    processes.
 
     Args:
         faces: the set.
@@ -61,11 +63,18 @@ class Faces(Dataset[Item]):
         return len(self.faces)
 
     def __getitem__(self, item: tuple[int, int]) -> Item:
-        """The picture `index` of an epoch: pixels, label, its number, numbers that were skipped."""
-        epoch, index = item
+        """The picture `index` at a turn: pixels, label, its number, numbers that were skipped."""
+        turn, index = item
         face, index, skipped = self._read(index)
-        rng = np.random.default_rng((self.seed, epoch, index))
+        rng = np.random.default_rng((self.seed, turn))
         return self.augmentation(face, rng), int(self.faces.labels[index]), index, skipped
+
+    def __getitems__(self, items: Sequence[tuple[int, int]]) -> list[Item] | MindFaceError:
+        """The pictures of a batch, or why there is none; a worker's exceptions lose their type."""
+        try:
+            return [self[item] for item in items]
+        except MindFaceError as error:
+            return error
 
     def _read(self, index: int) -> tuple[Pixels, int, tuple[int, ...]]:
         """The picture, or the next one that can be read."""
@@ -98,8 +107,10 @@ def check_size(face: Pixels, size: tuple[int, int] | None, where: str) -> None:
         )
 
 
-def collate(items: Sequence[Item]) -> Batch:
+def collate(items: list[Item] | MindFaceError) -> Batch | MindFaceError:
     """Puts pictures together."""
+    if isinstance(items, MindFaceError):
+        return items
     faces, labels, indices, skipped = zip(*items, strict=True)
     return Batch(
         torch.from_numpy(np.stack(faces)),
@@ -109,9 +120,9 @@ def collate(items: Sequence[Item]) -> Batch:
     )
 
 
-def loader(
+def loaded(
     faces: Faces, batches: GlobalBatches, workers: int, device: torch.device
-) -> DataLoader[Any]:
+) -> Iterator[Batch]:
     """Reads, decodes and augments ahead of the network.
 
     Args:
@@ -119,20 +130,30 @@ def loader(
         batches: which, in which order.
         workers: processes to do it in; 0: this one, when a batch is asked for.
         device: where the batches go.
+
+    Raises:
+        MindFaceError: a picture cannot be used.
     """
-    return DataLoader(
+    loader = DataLoader(
         faces,
         batch_sampler=batches,
         num_workers=workers,
         collate_fn=collate,
+        generator=torch.Generator(),  # torch's own would draw once more in a resumed training
         pin_memory=device.type == "cuda",
-        persistent_workers=workers > 0,
-        worker_init_fn=_one_thread,
+        worker_init_fn=_prepare,
     )
+    for batch in loader:
+        if isinstance(batch, MindFaceError):
+            raise batch
+        yield batch
 
 
-def _one_thread(worker: int) -> None:
+def _prepare(worker: int) -> None:
+    """One thread for each worker; and a signal to all processes is for the one that trains."""
     cv2.setNumThreads(1)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def to_input(faces: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:

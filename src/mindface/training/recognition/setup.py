@@ -11,18 +11,19 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
 from mindface._version import __version__
-from mindface.datasets import FaceSet, Mixture, open_faces
+from mindface.datasets import FaceSet, Mixture, Without, open_faces
 from mindface.errors import ConfigError
-from mindface.models import create_model
+from mindface.models import convention, create_model
 from mindface.recognition.losses import LOSSES, Margin
 from mindface.recognition.partial_fc import PartialFC
 from mindface.recognition.recognizer import Recognizer
 from mindface.training.averaging import WeightAverage
+from mindface.training.checkpoint import Checkpoint
 from mindface.training.distributed import World
 from mindface.training.log import Log
 from mindface.training.optimizers import build_optimizer, parameter_groups
-from mindface.training.recognition.config import Data, RecognitionConfig, Source
-from mindface.training.recognition.state import State
+from mindface.training.recognition.config import Data, Head, RecognitionConfig, Source
+from mindface.training.recognition.state import State, seed_random
 from mindface.training.recognition.teachers import fuse, teacher_embeddings
 from mindface.training.scaling import LossScale
 
@@ -46,17 +47,75 @@ def _open(source: Source) -> FaceSet:
     faces = open_faces(source.path, labelled=source.labelled)
     if source.exclude is None:
         return faces
-    from mindface.datasets.without import Without
-
     return Without(faces, Path(source.exclude).read_text(encoding="utf-8").splitlines())
+
+
+def margin_of(head: Head) -> Margin | None:
+    """The loss over labelled people that a configuration asks for.
+
+    Raises:
+        ConfigError: it does not take the arguments.
+    """
+    if head.loss is None:
+        return None
+    try:
+        return LOSSES[head.loss](**head.arguments)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"head.arguments: {head.loss}: {error}") from error
+
+
+def check_faces(
+    config: RecognitionConfig,
+    faces: FaceSet,
+    margin: Margin | None,
+    last: Checkpoint | None,
+    world: World,
+) -> None:
+    """Raises where a set cannot be trained on like this.
+
+    Args:
+        config: of the training.
+        faces: the set.
+        margin: of the head, or None for no head.
+        last: the checkpoint to go on from, or None.
+        world: the processes.
+
+    Raises:
+        ConfigError: the set has nobody to tell apart, people without a name, pictures that nothing
+            teaches, or not the people of the checkpoint; or a batch cannot be divided.
+    """
+    if margin is not None and not faces.class_names:
+        raise ConfigError(f"{faces.source}: nobody is named in it: set head.loss=null to distil")
+    if faces.labels.max(initial=-1) >= len(faces.class_names):
+        raise ConfigError(
+            f"{faces.source}: label {faces.labels.max()} has no name among its "
+            f"{len(faces.class_names)} class_names: number people from 0 on"
+        )
+    unknown = int((faces.labels < 0).sum())
+    if unknown and not config.distillation.teachers:
+        raise ConfigError(
+            f"{faces.source}: {unknown} of {len(faces)} pictures are of nobody, who teach nothing "
+            "without distillation.teachers: leave them out"
+        )
+    parts = world.processes * config.accumulation
+    if config.data.batch % parts:
+        raise ConfigError(
+            f"data.batch={config.data.batch} cannot be divided among {world.processes} "
+            f"process(es) in accumulation={config.accumulation} parts: take a multiple of {parts}"
+        )
+    if last and margin is not None and last.facts.get("class_names") != list(faces.class_names):
+        raise ConfigError(
+            f"{faces.source}: not the people that {last.folder} was trained on: give the same "
+            "sets, or another output"
+        )
 
 
 def build_state(
     config: RecognitionConfig,
     faces: FaceSet,
     world: World,
-    network: nn.Module | None = None,
-    margin: Margin | None = None,
+    network: nn.Module | None,
+    margin: Margin | None,
 ) -> State:
     """Networks, heads and optimisers at step 0; the same in all processes but for the centres.
 
@@ -64,8 +123,12 @@ def build_state(
         config: of the training.
         faces: what it trains on.
         world: the processes.
-        network: instead of the configuration's.
-        margin: instead of the configuration's.
+        network: one of the user's own, or None for the configuration's.
+        margin: of the head, or None for no head.
+
+    Raises:
+        ConfigError: `network.freeze` names no parameter, or all of them.
+        WeightsError: `network.weights` do not fit.
     """
     torch.manual_seed(config.seed)
     if network is None:
@@ -79,48 +142,67 @@ def build_state(
     if config.recompute:
         _recompute(network)
     if config.fsdp and world.processes > 1:
-        _shard(network)
+        _shard(network, world)
     average = WeightAverage(network, config.average) if config.average else None
-    head = _head(config, faces, world, margin)
     optimizer = build_optimizer(
         parameter_groups(network, config.optimizer.weight_decay), config.optimizer
     )
-    head_optimizer = None
-    if head is not None:
+    head = head_optimizer = None
+    if margin is not None:
+        head = PartialFC(
+            config.network.embedding_size,
+            len(faces.class_names),
+            margin,
+            rate=config.head.rate,
+            seed=config.seed,
+            filter_threshold=config.head.filter,
+        ).to(world.device)
         groups = parameter_groups(head, config.optimizer.weight_decay)
         head_optimizer = build_optimizer(groups, config.optimizer)
     scale = LossScale() if config.precision == "fp16" else None
-    torch.manual_seed(config.seed + world.rank)
+    seed_random(config.seed, 0, world)
     return State(network, optimizer, head, head_optimizer, average, scale)
 
 
 def parallel(network: nn.Module, config: RecognitionConfig, world: World) -> nn.Module:
-    """The network as the steps call it: compiled where asked for, its gradients averaged."""
+    """The network as the steps call it: compiled where asked for, its gradients averaged.
+
+    The statistics of batch norms are those of the first process, which writes them.
+    """
     model = network
     if config.compile:
         model = torch.compile(model)  # type: ignore[assignment]
-    if world.processes > 1 and not config.fsdp and any(p.requires_grad for p in model.parameters()):
+    if world.processes > 1 and not config.fsdp:
         places = [world.device.index] if world.device.index is not None else None
-        model = DistributedDataParallel(model, places, broadcast_buffers=False)
+        model = DistributedDataParallel(model, places)
     return model
 
 
 def targets_of(config: RecognitionConfig, faces: FaceSet, world: World, log: Log) -> Tensor | None:
-    """The teachers' fused embeddings `(N, D)` of all faces, or None without teachers."""
-    if not config.distillation.teachers:
-        return None
+    """The teachers' fused embeddings `(N, D)` of all faces, or None without teachers.
+
+    Raises:
+        ConfigError: a teacher takes faces of another size, or all have too few values together.
+    """
+    size = convention(config.network.name).preprocessing.size
     rows = []
     for name in config.distillation.teachers:
         teacher = Recognizer(name, precision="fp32")
-        if world.first:
-            teacher_embeddings(faces, teacher, Path(config.distillation.cache), log.track)
-        world.wait()
-        rows.append(teacher_embeddings(faces, teacher, Path(config.distillation.cache), log.track))
-    return torch.from_numpy(fuse(rows, config.network.embedding_size))
+        if teacher.crop_size != size:
+            raise ConfigError(
+                f"distillation.teachers: {name} takes faces of {teacher.crop_size}, and "
+                f"{config.network.name} of {size}"
+            )
+        cache = Path(config.distillation.cache)
+        rows.append(teacher_embeddings(faces, teacher, cache, world, log.track))
+    return torch.from_numpy(fuse(rows, config.network.embedding_size)) if rows else None
 
 
 def facts_of(config: RecognitionConfig, faces: FaceSet, network: nn.Module) -> dict[str, Any]:
-    """What a checkpoint says of itself, so that nothing else is needed to use it."""
+    """What a checkpoint says of itself, so that nothing else is needed to use it.
+
+    `architecture` is null for a network that `create_model` did not make.
+    """
     return {
         "task": "recognition",
         "architecture": getattr(network, "architecture", None),
@@ -132,15 +214,21 @@ def facts_of(config: RecognitionConfig, faces: FaceSet, network: nn.Module) -> d
 
 
 def _freeze(network: nn.Module, prefixes: tuple[str, ...]) -> None:
-    names = [name for name, _ in network.named_parameters()]
+    named = dict(network.named_parameters())
     for prefix in prefixes:
-        if not any(name.startswith(prefix) for name in names):
+        found = [parameter for name, parameter in named.items() if name.startswith(prefix)]
+        if not found:
             raise ConfigError(
                 f"network.freeze: no parameter begins with {prefix!r}; they are called "
-                f"{', '.join(names[:3])}, ..."
+                f"{', '.join([*named][:3])}, ..."
             )
-    for name, parameter in network.named_parameters():
-        parameter.requires_grad_(not name.startswith(prefixes or ("\0",)))
+        for parameter in found:
+            parameter.requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in named.values()):
+        raise ConfigError(
+            f"network.freeze={list(prefixes)} leaves nothing to learn: to train the centres alone, "
+            "set head.first"
+        )
 
 
 def _recompute(network: nn.Module) -> None:
@@ -150,40 +238,11 @@ def _recompute(network: nn.Module) -> None:
         block.forward = lambda x, plain=plain: checkpoint(plain, x, use_reentrant=False)
 
 
-def _shard(network: nn.Module) -> None:
+def _shard(network: nn.Module, world: World) -> None:
+    from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
+    mesh = init_device_mesh(world.device.type, (world.processes,))
     for block in network.blocks:  # type: ignore[union-attr]
-        fully_shard(block)
-    fully_shard(network)
-
-
-def _head(
-    config: RecognitionConfig, faces: FaceSet, world: World, margin: Margin | None
-) -> PartialFC | None:
-    if margin is None:
-        if config.head.loss is None:
-            return None
-        margin = _margin(config)
-    classes = len(faces.class_names)
-    if not classes:
-        raise ConfigError(f"{faces.source}: nobody is named in it: set head.loss=null to distil")
-    head = PartialFC(
-        config.network.embedding_size,
-        classes,
-        margin,
-        rate=config.head.rate,
-        seed=config.seed,
-        filter_threshold=config.head.filter,
-    )
-    return head.to(world.device)
-
-
-def _margin(config: RecognitionConfig) -> Margin:
-    loss = config.head.loss
-    if loss not in LOSSES:
-        raise ConfigError(f"head.loss: {loss!r} is no loss; there are {', '.join(LOSSES)}")
-    try:
-        return LOSSES[loss](**config.head.arguments)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"head.arguments: {loss}: {error}") from error
+        fully_shard(block, mesh=mesh)
+    fully_shard(network, mesh=mesh)

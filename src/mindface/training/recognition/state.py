@@ -19,6 +19,8 @@ from mindface.training.distributed import World
 from mindface.training.scaling import LossScale
 from mindface.training.tensors import fill, fill_optimizer, optimizer_state, state_of
 
+COUNTS = ("first", "classes", "sub_centers", "steps")  # of a head, beside its centres
+
 
 @dataclass
 class State:
@@ -63,7 +65,7 @@ class State:
         if self.average:
             shared["average"] = state_of(self.average.state_dict().items())
         if self.head is not None and self.head_optimizer is not None:
-            own["head"] = self._centers(self.head, self.head_optimizer)
+            own["head"] = _centers(self.head, self.head_optimizer)
             margin = self.head.margin
             shared["margin"] = state_of(margin.state_dict().items()) | optimizer_state(
                 self.head_optimizer, margin.named_parameters()
@@ -90,68 +92,67 @@ class State:
             fill(self.average.values.items(), tensors)
             self.average.updates = int(tensors["updates"])
         if self.head is not None and self.head_optimizer is not None:
-            self._load_centers(self.head, self.head_optimizer, checkpoint)
+            _load_centers(self.head, self.head_optimizer, checkpoint)
             margin, tensors = self.head.margin, checkpoint.tensors("margin")
             fill(margin.state_dict().items(), tensors)
             fill_optimizer(self.head_optimizer, margin.named_parameters(), tensors)
-        if self.scale and checkpoint.facts["loss_scale"]:
+        if self.scale and checkpoint.facts.get("loss_scale"):
             self.scale = LossScale(**checkpoint.facts["loss_scale"])
         self.step = checkpoint.step
-        same = checkpoint.facts["processes"] == world.processes
-        random = checkpoint.tensors(f"random-{world.rank}") if same else None
-        _set_random_state(random, (seed, self.step, world.rank), world)
-
-    @staticmethod
-    def _centers(head: PartialFC, optimizer: Optimizer) -> dict[str, Tensor]:
-        shard = head.shard_state()
-        numbers = {name: torch.tensor(shard[name]) for name in ("first", "classes", "steps")}
-        learnt = optimizer_state(optimizer, [("centers", head.centers)])
-        return {"centers": shard["centers"], **learnt, **numbers}
-
-    @staticmethod
-    def _load_centers(head: PartialFC, optimizer: Optimizer, checkpoint: Checkpoint) -> None:
-        names = [name for name in checkpoint.names() if name.startswith("head-")]
-        parts = sorted((checkpoint.tensors(name) for name in names), key=lambda part: part["first"])
-        head.load_shards([_shard(part, head.sub_centers) for part in parts])
-        rows = slice(
-            head.first * head.sub_centers, (head.first + head.local_classes) * head.sub_centers
-        )
-        learnt = {
-            key: _rows([part[key] for part in parts], rows)
-            for key in parts[0]
-            if key.startswith("centers.")
-        }
-        fill_optimizer(optimizer, [("centers", head.centers)], learnt)
+        if checkpoint.facts.get("processes") == world.processes:
+            _set_random_state(checkpoint.tensors(f"random-{world.rank}"), world)
+        else:
+            seed_random(seed, self.step, world)
 
 
-def _shard(part: Mapping[str, Tensor], sub_centers: int) -> Shard:
-    return Shard(
-        first=int(part["first"]),
-        centers=part["centers"],
-        classes=int(part["classes"]),
-        sub_centers=sub_centers,
-        steps=int(part["steps"]),
-    )
-
-
-def _rows(parts: Sequence[Tensor], rows: slice) -> Tensor:
-    """One process's rows of what lies in parts; what is no row for each class is in all alike."""
-    return parts[0] if parts[0].ndim == 0 else torch.cat(list(parts))[rows].clone()
+def seed_random(seed: int, step: int, world: World) -> None:
+    """Seeds torch for what each process draws for itself from a step on."""
+    sequence = np.random.SeedSequence((seed, step, world.rank))
+    torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> 1))
 
 
 def _random_state(world: World) -> dict[str, Tensor]:
     state = {"cpu": torch.get_rng_state()}
-    if world.device.type == "cuda":
-        state["device"] = torch.cuda.get_rng_state(world.device)
+    if world.device.type != "cpu":
+        state["device"] = getattr(torch, world.device.type).get_rng_state(world.device)
     return state
 
 
-def _set_random_state(
-    state: Mapping[str, Tensor] | None, seed: tuple[int, int, int], world: World
-) -> None:
-    if state is None:
-        torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1))
-        return
+def _set_random_state(state: Mapping[str, Tensor], world: World) -> None:
     torch.set_rng_state(state["cpu"])
-    if world.device.type == "cuda" and "device" in state:
-        torch.cuda.set_rng_state(state["device"], world.device)
+    if world.device.type != "cpu" and "device" in state:
+        getattr(torch, world.device.type).set_rng_state(state["device"], world.device)
+
+
+def _centers(head: PartialFC, optimizer: Optimizer) -> dict[str, Tensor]:
+    """The centres of this process and what its optimiser remembers of them."""
+    centers = [("centers", head.centers)]
+    learnt = state_of(centers) | optimizer_state(optimizer, centers)
+    return learnt | {name: torch.tensor(getattr(head, name)) for name in COUNTS}
+
+
+def _load_centers(head: PartialFC, optimizer: Optimizer, checkpoint: Checkpoint) -> None:
+    names = [name for name in checkpoint.names() if name.startswith("head-")]
+    parts = sorted(map(checkpoint.tensors, names), key=lambda part: int(part["first"]))
+    head.load_shards([_shard(part) for part in parts])
+    learnt = {key: _own_rows(head, parts, key) for key in parts[0] if key.startswith("centers.")}
+    fill_optimizer(optimizer, [("centers", head.centers)], learnt)
+
+
+def _shard(part: Mapping[str, Tensor]) -> Shard:
+    first, classes, sub_centers, steps = (int(part[name]) for name in COUNTS)
+    return Shard(
+        first=first, centers=part["centers"], classes=classes, sub_centers=sub_centers, steps=steps
+    )
+
+
+def _own_rows(head: PartialFC, parts: Sequence[Mapping[str, Tensor]], key: str) -> Tensor:
+    """This process's rows of a tensor that lies in all parts; what has no rows is alike in all."""
+    if parts[0][key].ndim == 0:
+        return parts[0][key]
+    first, count = head.first * head.sub_centers, len(head.centers)
+    found = []
+    for part in parts:
+        start = first - int(part["first"]) * head.sub_centers
+        found.append(part[key][max(start, 0) : max(start + count, 0)])
+    return torch.cat(found)

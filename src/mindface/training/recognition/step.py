@@ -28,13 +28,15 @@ class Outcome:
 
     Attributes:
         losses: the parts of the loss, means over this process's batch.
-        embeddings: `(B, D)` of the last piece, without a gradient.
-        labels: `(B,)` of the last piece.
+        embeddings: `(B, D)`, without a gradient.
+        labels: `(B,)`.
+        seen: how many of them, the last ones, the head saw together.
     """
 
     losses: dict[str, Tensor]
     embeddings: Tensor
     labels: Tensor
+    seen: int
 
 
 def set_rate(state: State, config: RecognitionConfig, steps_per_epoch: int) -> float:
@@ -51,11 +53,11 @@ def set_rate(state: State, config: RecognitionConfig, steps_per_epoch: int) -> f
 
 
 def set_mode(network: nn.Module, training: bool) -> None:
-    """Training mode, except for what is frozen, whose statistics stay too."""
+    """Training mode, except for frozen layers, so that the statistics of batch norms stay too."""
     network.train(training)
     for module in network.modules():
         own = [*module.parameters(recurse=False)]
-        if own and not any(parameter.requires_grad for parameter in own):
+        if own and not any(module.children()) and not any(p.requires_grad for p in own):
             module.eval()
 
 
@@ -68,40 +70,43 @@ def backward(
     world: World,
     *,
     margin: bool,
+    alone: bool,
 ) -> Outcome:
     """Adds the gradients of a batch, in as many pieces as the configuration says.
 
     Args:
-        model: the network in its wrappers; without gradients where only the head learns.
+        model: the network in its wrappers.
         state: what is trained.
         batch: this process's part of the step.
         targets: teachers' embeddings `(N, D)` of the whole set, or None.
         config: of the training.
         world: the processes.
         margin: whether the loss over labelled people counts yet.
+        alone: whether the class centres learn alone.
     """
     facts = convention(config.network.name).preprocessing
-    kind, count = world.device.type, config.accumulation
+    device, count = world.device, config.accumulation
+    embedded: list[Tensor] = []
     sums: dict[str, Tensor] = {}
-    pieces = zip(
-        batch.faces.chunk(count), batch.labels.chunk(count), batch.indices.chunk(count), strict=True
-    )
-    for faces, labels, indices in pieces:
-        labels = labels.to(world.device, non_blocking=True)
-        inputs = to_input(faces.to(world.device, non_blocking=True), facts.mean, facts.std)
-        alone = not state.network.training
+    pieces = (each.chunk(count) for each in (batch.faces, batch.labels, batch.indices))
+    for faces, labels, indices in zip(*pieces, strict=True):
+        inputs = to_input(faces.to(device, non_blocking=True), facts.mean, facts.std)
         with (
             torch.set_grad_enabled(not alone),
-            torch.autocast(kind, TYPES[config.precision], enabled=config.precision != "fp32"),
+            torch.autocast(
+                device.type, TYPES[config.precision], enabled=config.precision != "fp32"
+            ),
         ):
             embeddings = model(inputs).float()
-        wanted = None if targets is None else targets[indices].to(world.device)
+        wanted = None if targets is None else targets[indices].to(device)
         losses = _losses(state, embeddings, labels, wanted, config, world, margin)
         loss = torch.stack([*losses.values()]).sum() / count
-        (loss * (state.scale.value if state.scale else 1.0)).backward()  # type: ignore[no-untyped-call]
+        if loss.requires_grad:  # not where the centres learn alone and the piece names nobody
+            (loss * (state.scale.value if state.scale else 1.0)).backward()  # type: ignore[no-untyped-call]
         for name, value in losses.items():
             sums[name] = sums.get(name, 0) + value.detach() / count
-    return Outcome(sums, embeddings.detach(), labels)
+        embedded.append(embeddings.detach())
+    return Outcome(sums, torch.cat(embedded), batch.labels.to(device), len(embedded[-1]))
 
 
 def _losses(
@@ -114,62 +119,65 @@ def _losses(
     margin: bool,
 ) -> dict[str, Tensor]:
     losses = {}
-    if state.head is not None and margin:
-        named = labels >= 0
-        if world.any(bool(named.any())):
-            losses["margin"] = config.head.weight * state.head(embeddings[named], labels[named])
+    named = (labels >= 0).nonzero()[:, 0]
+    if state.head is not None and margin and world.any(len(named) > 0):
+        device = embeddings.device
+        loss = state.head(embeddings[named.to(device)], labels[named].to(device))
+        losses["margin"] = config.head.weight * loss
     if targets is not None:
         distil = config.distillation
-        losses["cosine"] = distil.cosine * cosine_distillation(embeddings, targets)
+        if distil.cosine:
+            losses["cosine"] = distil.cosine * cosine_distillation(embeddings, targets)
         if distil.relational:
             distances = relational_distance(embeddings, targets)
             losses["relational"] = distil.relational * distances
-    return losses or {"none": embeddings.sum() * 0}
+    return losses
 
 
 def clip(state: State, config: RecognitionConfig) -> float:
     """Undoes the loss scale, clips all gradients together and returns their norm before."""
-    network = [p for p in state.network.parameters() if p.grad is not None]
-    head = state.head
-    shared = [*network, *(head.margin.parameters() if head is not None else ())]
-    centers = [head.centers] if head is not None and head.centers.grad is not None else []
+    network, head = [*state.network.parameters()], state.head
+    margin = [*head.margin.parameters()] if head is not None else []
+    centers = [head.centers] if head is not None else []
     if state.scale:
-        gradients = [p.grad for p in (*shared, *centers) if p.grad is not None]
-        torch._foreach_mul_(gradients, 1 / state.scale.value)
-    return clip_gradients(shared, centers, config.optimizer.max_norm)
+        for parameters in (network, [*margin, *centers]):
+            gradients = [p.grad for p in parameters if p.grad is not None]
+            if gradients:  # none of a network whose centres learn alone
+                torch._foreach_mul_(gradients, 1 / state.scale.value)
+    return clip_gradients([*network, *margin], centers, config.optimizer.max_norm)
 
 
 def check_finite(
     norm: float, state: State, outcome: Outcome, batch: Batch, faces: FaceSet, world: World
 ) -> None:
-    """Raises where a step must not be taken.
+    """Raises where a step must not be taken and a lower loss scale would not help.
 
     Raises:
         TrainingError: the gradients are not finite; says step, process, loss and pictures.
     """
-    if math.isfinite(norm):
+    if math.isfinite(norm) or (state.scale and not state.scale.exhausted):
         return
     odd = ~torch.isfinite(outcome.embeddings).all(1).cpu()
-    own = batch.indices[-len(odd) :]
-    suspects = own[odd] if odd.any() else batch.indices
+    suspects = batch.indices[odd] if odd.any() else batch.indices
     names = ", ".join(faces.describe(int(index)) for index in suspects[:SHOWN])
     losses = ", ".join(f"{name} {float(value):.4g}" for name, value in outcome.losses.items())
     raise TrainingError(
         f"step {state.step}, process {world.rank}: the gradients' norm is {norm} (loss: {losses}); "
         f"{'embeddings that are not finite are of' if odd.any() else 'the batch begins with'} "
-        f"{names}. Nothing was changed by this step, and the last checkpoint stands: lower "
-        "optimizer.lr or optimizer.max_norm, or train in precision=fp32"
+        f"{names}. No weight was changed by this step, and the last checkpoint stands: lower "
+        "optimizer.lr or optimizer.max_norm, or look at these pictures"
     )
 
 
 def measured(state: State, outcome: Outcome, world: World) -> dict[str, float]:
-    """What the log says of a step, the means over all processes."""
+    """What the log says of a step before it is taken, the means over all processes."""
     values = {name: world.mean(value) for name, value in outcome.losses.items()}
     values = {"loss": sum(values.values()), **(values if len(values) > 1 else {})}
     values["norm"] = world.mean(outcome.embeddings.norm(dim=1).mean())
-    if state.head is not None and "margin" in outcome.losses:
-        named = outcome.labels >= 0
-        values["accuracy"] = state.head.accuracy(outcome.embeddings[named], outcome.labels[named])
+    embeddings, labels = outcome.embeddings[-outcome.seen :], outcome.labels[-outcome.seen :]
+    named = labels >= 0
+    if state.head is not None and "margin" in outcome.losses and world.any(bool(named.any())):
+        values["accuracy"] = state.head.accuracy(embeddings[named], labels[named])
     if state.scale:
         values["loss scale"] = state.scale.value
     return values

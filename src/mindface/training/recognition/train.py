@@ -19,11 +19,13 @@ from mindface.training.checkpoint import Checkpoint, Checkpoints
 from mindface.training.distributed import World, joined
 from mindface.training.log import Log
 from mindface.training.recognition.config import RecognitionConfig
-from mindface.training.recognition.data import Faces, loader
+from mindface.training.recognition.data import Faces, loaded
 from mindface.training.recognition.plan import make_plan
 from mindface.training.recognition.setup import (
     build_state,
+    check_faces,
     facts_of,
+    margin_of,
     open_sets,
     parallel,
     targets_of,
@@ -51,6 +53,8 @@ def train(
 ) -> Checkpoint:
     """Trains a recogniser; one that was stopped goes on where it was.
 
+    SIGTERM or SIGINT stops it after a step, when it has saved.
+
     Args:
         config: everything else.
         network: one of your own instead of `config.network.name`; maps `(B, 3, 112, 112)`, RGB of
@@ -67,51 +71,54 @@ def train(
         TrainingError: the gradients are not finite; says in which step and process, with which
             pictures. The last checkpoint stands.
         ImageError: a picture has another size, or cannot be read and `data.strict` is set.
+        WeightsError: a checkpoint or `network.weights` does not fit the network.
     """
-    with joined(config.device) as world, stop_requested() as stopping:
+    with joined(config.device) as world:
         faces = faces if faces is not None else open_sets(config.data)
-        state = build_state(config, faces, world, network, margin)
+        margin = margin if margin is not None else margin_of(config.head)
         checkpoints = Checkpoints(Path(config.output) / "checkpoints", config.keep)
-        if last := checkpoints.latest():
-            state.load(last, world, config.seed)
+        last = checkpoints.latest()
+        check_faces(config, faces, margin, last, world)
         batches = GlobalBatches(
             faces.order,
             config.data.batch,
             seed=config.seed,
             rank=world.rank,
             processes=world.processes,
-            start=state.step,
+            start=last.step if last else 0,
         )
         epoch = batches.steps_per_epoch
         total = batches.stop = config.schedule.steps(epoch)
-        with Log(Path(config.output), total, state.step, world.first) as log:
-            plan = make_plan(config, faces, state, epoch, world)
-            log.say(plan.text)
-            plan.check()
-            targets = targets_of(config, faces, world, log)
-            verifier = Verifier(config)
-            facts = facts_of(config, faces, state.network)
-            model = parallel(state.network, config, world)
-            if state.step == 0 and config.network.weights:
-                state.save(checkpoints, facts | verify(state, verifier, world, log), world)
+        log = Log(Path(config.output), total, batches.start, config.data.batch, world.first)
+        plan = make_plan(config, faces, network, margin, epoch, batches.start, world)
+        log.say(plan.text)
+        plan.check()
 
-            for batch in loader(Faces(faces, config), batches, config.data.workers, world.device):
+        verifier = Verifier(config)
+        state = build_state(config, faces, world, network, margin)
+        if last:
+            state.load(last, world, config.seed)
+        targets = targets_of(config, faces, world, log)
+        model = parallel(state.network, config, world)
+        facts = facts_of(config, faces, state.network)
+
+        with log, stop_requested() as stopping:
+            if last is None and config.network.weights:
+                state.save(checkpoints, facts | verify(state, verifier, world, log), world)
+            for batch in loaded(Faces(faces, config), batches, config.data.workers, world.device):
                 log.skipped([faces.describe(index) for index in batch.skipped])
                 rate = set_rate(state, config, epoch)
-                alone = state.step < config.head.first * epoch
+                since = state.step / epoch - config.head.start
+                alone = 0 <= since < config.head.first
                 set_mode(state.network, not alone)
                 outcome = backward(
-                    state.network if alone else model,
-                    state,
-                    batch,
-                    targets,
-                    config,
-                    world,
-                    margin=state.step >= config.head.start * epoch,
+                    model, state, batch, targets, config, world, margin=since >= 0, alone=alone
                 )
                 norm = clip(state, config)
-                if state.scale is None:
-                    check_finite(norm, state, outcome, batch, faces, world)
+                check_finite(norm, state, outcome, batch, faces, world)
+                state.step += 1
+                logged = state.step % config.log_every == 0 or state.step == total
+                values = measured(state, outcome, world) if logged else {}
                 if state.scale is None or state.scale.update(norm):
                     for optimizer in state.optimizers:
                         optimizer.step()
@@ -119,10 +126,9 @@ def train(
                         state.average.update(state.network)
                 for optimizer in state.optimizers:
                     optimizer.zero_grad()
-                state.step += 1
 
-                if state.step % config.log_every == 0 or state.step == total:
-                    log.write(state.step, {**measured(state, outcome, world), "rate": rate})
+                if logged:
+                    log.write(state.step, {**values, "rate": rate})
                 stop = world.any(stopping())
                 verified = state.step % config.verify_every == 0 or state.step == total
                 found = verify(state, verifier, world, log) if verified else {}

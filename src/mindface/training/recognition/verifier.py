@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +10,17 @@ import torch
 from torch import nn
 
 from mindface.datasets import decode
-from mindface.errors import ConfigError
+from mindface.errors import ConfigError, ImageError
+from mindface.files import open_regular
 from mindface.models import convention
 from mindface.recognition.folder_protocol import folder_pairs
 from mindface.recognition.protocols import Protocol, bin_set, read_pairs
 from mindface.recognition.recognizer import unit
 from mindface.recognition.ten_fold import ten_fold
 from mindface.recognition.verification import pair_scores, score_table
+from mindface.results import Array
 from mindface.training.recognition.config import RecognitionConfig, VerificationSet
-from mindface.training.recognition.data import check_size, to_input
+from mindface.training.recognition.data import Pixels, check_size, to_input
 
 BATCH = 64
 RATE = 1e-3
@@ -29,32 +32,43 @@ class Verifier:
     Args:
         config: of the training.
 
+    Attributes:
+        protocols: the sets, called like their files, or by their paths if these are not different.
+
     Raises:
+        ConfigError: a set makes no pairs to compare.
         IntegrityError: a set cannot be read.
-        ImageError: a set has no pictures.
+        ImageError: a set has no pictures, or one that cannot be read or has another size; better
+            now than after hours.
     """
 
     def __init__(self, config: RecognitionConfig) -> None:
-        self.protocols = [_protocol(each) for each in config.verification]
         self.facts = convention(config.network.name).preprocessing
+        paths = [given.path for given in config.verification]
+        names = [Path(path).name for path in paths]
+        if len(set(names)) < len(names):
+            names = paths
+        self.protocols = [
+            replace(_protocol(given), name=name)
+            for given, name in zip(config.verification, names, strict=True)
+        ]
+        for protocol in self.protocols:
+            for row in range(len(protocol.photos)):
+                self._face(protocol, row)
 
     def __call__(self, network: nn.Module, device: torch.device) -> dict[str, float]:
-        """Measures a network, with the flip test, in float32.
+        """Measures a network, with the flip test, in float32, and leaves it in evaluation mode.
 
         Returns:
             For each set `NAME/accuracy` (ten-fold, where it has folds), `NAME/auc` and
             `NAME/tar@1e-3` (where there are impostors enough).
         """
-        training = network.training
         network.eval()
-        try:
-            return {
-                f"{protocol.name}/{name}": value
-                for protocol in self.protocols
-                for name, value in self._measure(protocol, network, device).items()
-            }
-        finally:
-            network.train(training)
+        return {
+            f"{protocol.name}/{name}": value
+            for protocol in self.protocols
+            for name, value in self._measure(protocol, network, device).items()
+        }
 
     def _measure(
         self, protocol: Protocol, network: nn.Module, device: torch.device
@@ -69,19 +83,21 @@ class Verifier:
             found["tar@1e-3"] = float(table.tar(table.threshold(RATE)))
         return found
 
-    @torch.inference_mode()
-    def _embed(self, protocol: Protocol, network: nn.Module, device: torch.device) -> np.ndarray:
-        facts = self.facts
+    @torch.no_grad()
+    def _embed(self, protocol: Protocol, network: nn.Module, device: torch.device) -> Array:
+        facts, count = self.facts, len(protocol.photos)
         parts = []
-        for start in range(0, len(protocol.photos), BATCH):
-            rows = range(start, min(start + BATCH, len(protocol.photos)))
-            faces = [self._face(protocol.photos[row], protocol.names[row]) for row in rows]
+        for start in range(0, count, BATCH):
+            faces = [self._face(protocol, row) for row in range(start, min(start + BATCH, count))]
             batch = to_input(torch.from_numpy(np.stack(faces)).to(device), facts.mean, facts.std)
             parts.append((network(batch) + network(batch.flip(3))).float().cpu().numpy())
         return unit(np.concatenate(parts))
 
-    def _face(self, photo: str | bytes, name: str) -> np.ndarray:
-        face = decode(photo if isinstance(photo, bytes) else Path(photo).read_bytes(), name)
+    def _face(self, protocol: Protocol, row: int) -> Pixels:
+        photo, name = protocol.photos[row], protocol.names[row]
+        if isinstance(photo, str):
+            photo = _content(photo)
+        face = decode(photo, name)
         check_size(face, self.facts.size, name)
         return face
 
@@ -90,6 +106,14 @@ class Verifier:
         """What the best checkpoint has the most of: the mean accuracy, else the mean AUC."""
         named = [value for name, value in figures.items() if name.endswith("/accuracy")]
         return float(np.mean(named or [v for name, v in figures.items() if name.endswith("/auc")]))
+
+
+def _content(path: str) -> bytes:
+    try:
+        with open_regular(path) as file:
+            return file.read()
+    except OSError as error:
+        raise ImageError(f"cannot be read: {error.strerror or error}", path) from error
 
 
 def _protocol(given: VerificationSet) -> Protocol:
