@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mindface import drawing
-from mindface.drawing import contact_sheet, draw_faces
+from mindface.drawing import close_up, contact_sheet, draw_faces
 from mindface.results import Face
 
 POINTS = np.array([[40, 50], [60, 50], [50, 60], [43, 70], [57, 70]], np.float32)
@@ -110,3 +110,14 @@ def test_a_contact_sheet_fits_every_image_into_its_square():
 def test_impossible_sheets_are_refused(count, captions, columns, size):
     with pytest.raises(ValueError, match=r"captions for|at least one"):
         contact_sheet([GRAY] * count, ["x"] * captions, columns, size)
+
+
+def test_a_close_up_shows_the_box_in_its_frame():
+    image = np.zeros((100, 200, 3), np.uint8)
+    image[40:60, 150:170] = 200
+    shown = close_up(image, [150, 40, 20, 20], size=80)
+    assert shown.shape == (80, 80, 3)
+    assert (shown[25:55, 25:55] == 200).all()
+    assert not shown[:18].any()
+    assert shown[20, 40].tolist() == [80, 255, 120]
+    assert not close_up(image, [190, 90, 40, 10], size=80)[60:, 60:].any(), "beyond the image"

@@ -113,6 +113,33 @@ def _label(
     draw.text((x + 2 * line - left, y + 2 * line - top), text, _INK, font)
 
 
+def close_up(image: Pixels, box: Sequence[float], size: int = 160) -> Pixels:
+    """Cuts a box out with half as much around it on each side, and frames it.
+
+    Args:
+        image: `(H, W, 3)` RGB uint8.
+        box: x y width height in pixels of `image`; may reach beyond it.
+        size: side of the result, in pixels.
+
+    Returns:
+        `(size, size, 3)` RGB uint8; black where the image ends.
+    """
+    x, y, width, height = box
+    half = max(width, height, 1)
+    left, top = x + width / 2 - half, y + height / 2 - half
+    scale = size / (2 * half)
+    square = Image.fromarray(image).transform(
+        (size, size),
+        Image.Transform.AFFINE,
+        (1 / scale, 0, left, 0, 1 / scale, top),
+        Image.Resampling.BILINEAR,
+    )
+    corners = [(x - left) * scale, (y - top) * scale]
+    corners += [corners[0] + width * scale, corners[1] + height * scale]
+    ImageDraw.Draw(square).rectangle(corners, outline=_FRAME, width=2)
+    return np.asarray(square)
+
+
 def contact_sheet(
     images: Sequence[Pixels], captions: Sequence[str], columns: int = 8, size: int = 112
 ) -> Pixels:

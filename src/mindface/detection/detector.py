@@ -206,20 +206,33 @@ class Detector:
         looks = [
             Look.at(image, self.input_size, scale) for image in images for scale in self.scales
         ]
-        groups = grouped([look.shape for look in looks], 1 if self.options.device == "cpu" else 32)
-        found = self._sessions.map(
-            lambda session, group: self._run(session, [looks[index] for index in group]),
-            groups,
-            alone=len(images) == 1,
-        )
-        candidates = dict(zip(chain(*groups), chain(*found), strict=True))
+        found = self.candidates(looks, alone=len(images) == 1)
         count = len(self.scales)
         return [
-            merge([candidates[index * count + i] for i in range(count)], self.thresholds).on(
+            merge(found[index * count : (index + 1) * count], self.thresholds).on(
                 image.photo, self.record
             )
             for index, image in enumerate(images)
         ]
+
+    def candidates(self, looks: Sequence[Look], *, alone: bool = False) -> list[Candidates]:
+        """What the network finds in each look, before suppression.
+
+        Args:
+            looks: photos at any scales.
+            alone: one after the other with all threads, not side by side.
+
+        Returns:
+            For each look its candidates, in pixels of the photo at full size.
+        """
+        groups = grouped([look.shape for look in looks], 1 if self.options.device == "cpu" else 32)
+        found = self._sessions.map(
+            lambda session, group: self._run(session, [looks[index] for index in group]),
+            groups,
+            alone=alone,
+        )
+        in_place = dict(zip(chain(*groups), chain(*found), strict=True))
+        return [in_place[index] for index in range(len(looks))]
 
     @cached_property
     def _sessions(self) -> Sessions:
@@ -277,7 +290,11 @@ class Look:
     @classmethod
     def at(cls, opened: Opened, input_size: int, scale: float) -> Look:
         """Scales a photo so that its long side is `input_size * scale` pixels."""
-        ratio = input_size * scale / max(opened.pixels.shape[:2])
+        return cls.enlarged(opened, input_size * scale / max(opened.pixels.shape[:2]))
+
+    @classmethod
+    def enlarged(cls, opened: Opened, ratio: float) -> Look:
+        """Scales a photo's pixels, as they were read, by `ratio`."""
         height, width = (max(1, round(side * ratio)) for side in opened.pixels.shape[:2])
         shape = (-(-height // BUCKET) * BUCKET, -(-width // BUCKET) * BUCKET)
         return cls(opened, (height, width), shape)

@@ -5,6 +5,7 @@ absent or None, and the page leaves out what is not there:
 
     task, protocol, model, licence      text
     people, people_pairs                counts; people_pairs: of different people compared
+    photos                              a count
     pairs, genuine, impostor            counts of pairs of photos
     accuracy_mean, accuracy_std         over folds
     tar_at_far                          {"1e-3": {tar, low, high, threshold, fmr_low, fmr_high}};
@@ -17,10 +18,13 @@ absent or None, and the page leaves out what is not there:
     histogram                           {edges, genuine, impostor}: lists, counts between edges
     cmc                                 {rank, share}: lists, from rank 1 on
     discard                             [{score, share, fnmr}]: lists by share of photos discarded
+    precision_recall                    of a detector, {"easy": {average_precision, recall,
+                                        precision}}: lists, thresholds falling
     groups                              {threshold, rows: [{group, pairs, warning, fmr, fmr_low,
                                         fmr_high, fnmr, fnmr_low, fnmr_high}]}
-    worst                               {false_matches, false_non_matches}: [{a, b, score}],
-                                        a and b the names of photos
+    worst                               {false_matches, false_non_matches}: [{a, b, score}], and
+                                        of a detector {misses, false_alarms}: [{a, score}]; a and
+                                        b the names of photos or of places in them
     skipped                             [{path, reason}]
     manifest                            nested plain values
 
@@ -53,14 +57,14 @@ def write_report(
     """Writes the report of one or more runs, compared in one page.
 
     The page, `index.html`, holds everything that it shows. Beside it stand `roc.png`, `det.png`,
-    `histogram.png`, `curve.csv` (where the runs have what they show) and `figures.csv`. Each file
-    is written whole or not at all, the page last.
+    `histogram.png`, `precision_recall.png`, `curve.csv` (where the runs have what they show) and
+    `figures.csv`. Each file is written whole or not at all, the page last.
 
     Args:
         runs: at least one; their fields stand above, in the docstring of this module.
         directory: made where it does not exist; files of an earlier report are replaced.
-        crop: the aligned face, `(H, W, 3)` RGB uint8, of a photo by its name in `worst`; None
-            where it cannot be had.
+        crop: the face, `(H, W, 3)` RGB uint8, by its name in `worst`; None where it cannot be
+            had.
 
     Returns:
         The path of the page.
@@ -89,10 +93,11 @@ _PLOTS: dict[str, Callable[[Sequence[Run]], plots.Plot | None]] = {
     "roc": plots.roc,
     "det": plots.det,
     "histogram": plots.histogram,
+    "precision_recall": plots.precision_recall,
     "cmc": plots.cmc,
     "discard": plots.discard,
 }
-_FILES = ("roc", "det", "histogram")
+_FILES = ("roc", "det", "histogram", "precision_recall")
 _CURVE = ("run", "threshold", "fmr", "tar")
 
 

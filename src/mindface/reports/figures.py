@@ -14,8 +14,10 @@ class Figure(NamedTuple):
     """One figure of a run.
 
     Attributes:
-        name: `accuracy`, `tar`, `auc`, `eer`, `rank_1` or `failure_to_acquire`.
-        photos: `all`, or `without failures`: only pairs in which both faces were found.
+        name: `accuracy`, `tar`, `auc`, `eer`, `rank_1` or `failure_to_acquire`; of a detector
+            `average_precision_easy` and the like.
+        photos: `all`; `without failures`, only pairs in which both faces were found; or `labelled`,
+            the faces of a benchmark of detectors.
         at_fmr: the false match rate that was asked for.
         value: None where it could not be measured.
         low, high: the 95% interval.
@@ -40,6 +42,8 @@ class Figure(NamedTuple):
         """What it is called on the page."""
         if self.at_fmr:
             return f"TAR at FMR {power(float(self.at_fmr))}"
+        if self.photos == "labelled":
+            return f"Average precision, {self.name.removeprefix(_AVERAGE_PRECISION)}"
         return _TITLES[self.name]
 
 
@@ -52,9 +56,16 @@ _TITLES = {
 }
 
 
+_AVERAGE_PRECISION = "average_precision_"
+
+
 def figures(run: Run) -> list[Figure]:
     """The figures that a run has, those without failures last."""
-    found = list(_measured(run, "all"))
+    found = [
+        Figure(f"{_AVERAGE_PRECISION}{subset}", "labelled", value=curve["average_precision"])
+        for subset, curve in (run.get("precision_recall") or {}).items()
+    ]
+    found += _measured(run, "all")
     if run.get("cmc"):
         found.append(Figure("rank_1", value=run["cmc"]["share"][0]))
     if failures := run.get("failure_to_acquire"):
@@ -77,15 +88,17 @@ def _measured(run: Run, photos: str) -> Iterator[Figure]:
 def leading(run: Run) -> list[Figure]:
     """The three figures that say most about a run, if it has as many.
 
-    They are the accuracy, or else the rank-1 share; TAR at the two lowest false match rates that
-    could be measured; and where there are fewer, the equal error rate.
+    They are the average precisions of a detector; else the accuracy, or the rank-1 share; TAR at
+    the two lowest false match rates that could be measured; and where there are fewer, the equal
+    error rate.
     """
+    labelled = [figure for figure in figures(run) if figure.photos == "labelled"]
     every = [figure for figure in figures(run) if figure.photos == "all"]
     whole = [figure for figure in every if figure.name in ("accuracy", "rank_1")]
     rates = [figure for figure in every if figure.at_fmr and figure.value is not None]
     rates.sort(key=lambda figure: float(figure.at_fmr or 1), reverse=True)
     rest = [figure for figure in every if figure.name == "eer"]
-    return [*whole[:1], *rates[-2:], *rest][:3]
+    return [*labelled, *whole[:1], *rates[-2:], *rest][:3]
 
 
 def labels(runs: Sequence[Run]) -> list[str]:

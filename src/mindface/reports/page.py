@@ -31,6 +31,11 @@ Crop = Callable[[str], NDArray[np.uint8] | None]
 # Nothing is fetched and no script is run, whatever the page should hold.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _SHOWN = 20  # pairs on a contact sheet
+_HEADINGS = {
+    "precision_recall": "Precision and recall",
+    "histogram": "Scores",
+    "discard": "Quality",
+}
 
 
 def page(runs: Sequence[Run], plots: Mapping[str, Plot], crop: Crop) -> str:
@@ -38,8 +43,8 @@ def page(runs: Sequence[Run], plots: Mapping[str, Plot], crop: Crop) -> str:
 
     Args:
         runs: at least one.
-        plots: those there are, of `roc`, `det`, `histogram`, `cmc`, `discard`.
-        crop: the aligned face of a photo, by its name.
+        plots: those there are, of `roc`, `det`, `histogram`, `precision_recall`, `cmc`, `discard`.
+        crop: the face by its name in `worst`.
     """
     names = labels(runs)
     named = list(zip(names, runs, strict=True))
@@ -60,10 +65,13 @@ def page(runs: Sequence[Run], plots: Mapping[str, Plot], crop: Crop) -> str:
         _header(title, named),
         _section("Figures", _figures(named)),
         _section("Error rates", _plots(curves)),
-        _section("Scores", _plots([plots[name] for name in ("histogram",) if name in plots])),
-        _section("Quality", _plots([plots[name] for name in ("discard",) if name in plots])),
+        *(
+            _section(heading, _plots([plots[name]] if name in plots else []))
+            for name, heading in _HEADINGS.items()
+        ),
         _section("Groups of people", join(_groups(*each) for each in named)),
-        _section("Worst pairs", _worst(named, crop)),
+        _section("Worst pairs", _worst(named, crop, _PAIRS)),
+        _section("Misses and false alarms", _worst(named, crop, _DETECTIONS)),
         _section("Skipped photos", join(_skipped(*each) for each in named)),
         _section("How it was measured", join(_manifest(*each) for each in named)),
     )
@@ -133,6 +141,7 @@ def _figures(named: Sequence[tuple[str, Run]]) -> Markup:
     keys = dict.fromkeys(key for run in measured for key in run)
     bodies = [_body("What was measured", _facts([run for _, run in named]))]
     for photos, title in (
+        ("labelled", "Labelled faces"),
         ("all", "All pairs"),
         ("without failures", "Pairs with both faces found"),
     ):
@@ -149,7 +158,7 @@ def _figures(named: Sequence[tuple[str, Run]]) -> Markup:
     return join(
         [
             scrolling("Figures of the runs", element("table", thead, content, class_="figures")),
-            element("p", _NOTE, class_="reading"),
+            element("p", *_notes([run for _, run in named]), class_="reading"),
         ]
     )
 
@@ -165,6 +174,15 @@ def _body(title: str, rows: Sequence[tuple[str, Sequence[str]]]) -> Markup:
     return element("tbody", element("tr", head, class_="part"), *lines)
 
 
+def _notes(runs: Sequence[Run]) -> list[str]:
+    detectors = [bool(run.get("precision_recall")) for run in runs]
+    return [_DETECTION_NOTE] * any(detectors) + [_NOTE] * (not all(detectors))
+
+
+_DETECTION_NOTE = (
+    "Average precision is the area below the curve of precision over recall, by the protocol of "
+    "WIDER FACE. "
+)
 _NOTE = (
     "TAR is the share of genuine pairs that match, FMR the share of impostor pairs that do. "
     "Intervals are at 95%. A photo without a face found matches nobody. An FMR can be measured "
@@ -175,6 +193,7 @@ _FACTS = {
     "protocol": "Protocol",
     "licence": "Licence of the model",
     "people": "People",
+    "photos": "Photos",
     "pairs": "Pairs of photos",
     "genuine": "Pairs of one person",
     "impostor": "Pairs of strangers",
@@ -242,7 +261,26 @@ def _rate(row: Mapping[str, Any], name: str) -> Markup:
     return _cell(Figure(name, value=row.get(name), low=low, high=high))
 
 
-def _worst(named: Sequence[tuple[str, Run]], crop: Crop) -> Markup:
+_PAIRS = {
+    "false_matches": (
+        "false matches",
+        "Strangers with the highest scores. Look for wrong labels first.",
+    ),
+    "false_non_matches": ("false non-matches", "Photos of one person with the lowest scores."),
+}
+_DETECTIONS = {
+    "misses": ("misses", "Faces on which no box lies, the tallest first."),
+    "false_alarms": (
+        "false alarms",
+        "Boxes on no face, or on one that a better box found, with the highest scores. Look for "
+        "faces without a label first.",
+    ),
+}
+
+
+def _worst(
+    named: Sequence[tuple[str, Run]], crop: Crop, kinds: Mapping[str, tuple[str, str]]
+) -> Markup:
     @cache
     def face(name: str) -> Markup:
         return _face(name, crop(name))
@@ -250,35 +288,18 @@ def _worst(named: Sequence[tuple[str, Run]], crop: Crop) -> Markup:
     return join(
         _sheet(f"{label}: {title}", reading, (run.get("worst") or {}).get(key) or [], face)
         for label, run in named
-        for key, title, reading in (
-            (
-                "false_matches",
-                "false matches",
-                "Strangers with the highest scores. Look for wrong labels first.",
-            ),
-            (
-                "false_non_matches",
-                "false non-matches",
-                "Photos of one person with the lowest scores.",
-            ),
-        )
+        for key, (title, reading) in kinds.items()
     )
 
 
 def _sheet(
-    title: str, reading: str, pairs: Sequence[Mapping[str, Any]], face: Callable[[str], Markup]
+    title: str, reading: str, cases: Sequence[Mapping[str, Any]], face: Callable[[str], Markup]
 ) -> Markup:
-    if not pairs:
+    if not cases:
         return Markup()
     items = (
-        element(
-            "li",
-            element("div", face(pair["a"]), face(pair["b"]), class_="pair"),
-            element("span", f"{pair['score']:.3f}", class_="value"),
-            element("span", pair["a"], class_="note"),
-            element("span", pair["b"], class_="note"),
-        )
-        for pair in pairs[:_SHOWN]
+        _case([case[key] for key in "ab" if key in case], case["score"], face)
+        for case in cases[:_SHOWN]
     )
     return element(
         "section",
@@ -286,6 +307,16 @@ def _sheet(
         element("p", reading, class_="reading"),
         element("ol", *items, class_="sheet"),
         class_="whole",
+    )
+
+
+def _case(names: Sequence[str], score: float | None, face: Callable[[str], Markup]) -> Markup:
+    """A pair of faces, or one, with the score, if there is one, and their names."""
+    return element(
+        "li",
+        element("div", *map(face, names), class_="pair"),
+        "" if score is None else element("span", f"{score:.3f}", class_="value"),
+        *(element("span", name, class_="note") for name in names),
     )
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mindface.errors import MissingExtraError
-from mindface.reports.figures import Run, labels, power, printable
+from mindface.reports.figures import Run, labels, percent, power, printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -209,6 +209,33 @@ def discard(runs: Sequence[Run]) -> Plot | None:
     )
     panels = [panel(run, label) for run, label, _ in drawn]
     return _plot("discard", "Error over discarded photos", reading, panels) if panels else None
+
+
+def precision_recall(runs: Sequence[Run]) -> Plot | None:
+    """Precision over recall of detectors; a panel a run, a line a subset of the faces."""
+    drawn = _with(runs, "precision_recall")
+
+    def panel(run: Run, label: str) -> Draw:
+        def draw(axes: Axes) -> None:
+            for index, (subset, curve) in enumerate(run["precision_recall"].items()):
+                recall, precision = _column(curve, "recall"), _column(curve, "precision")
+                name = f"{subset} {percent(curve['average_precision'])}"
+                _line(axes, index, recall, precision, name)
+            axes.set_xlim(0, 1)
+            axes.set_ylim(0, 1.01)
+            axes.set_xlabel("Recall")
+            axes.set_ylabel("Precision")
+            axes.set_title(_short(label))
+            axes.legend(loc="lower left")
+
+        return draw
+
+    reading = (
+        "The share of boxes that are faces, over the share of faces that are found, with the "
+        "average precision: higher is better."
+    )
+    panels = [panel(run, label) for run, label, _ in drawn]
+    return _plot("precision_recall", "Precision and recall", reading, panels) if panels else None
 
 
 def _with(runs: Sequence[Run], key: str) -> list[tuple[Run, str, int]]:

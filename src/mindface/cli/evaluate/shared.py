@@ -40,14 +40,24 @@ def open_analyzer(models: ModelOptions, model: str, *, aligned: bool) -> FaceAna
         model: a name, an ONNX file, or weights of one of our networks, which become one.
         aligned: whether a detector is done without.
     """
+    options = replace(models, recognizer=as_onnx(model), precision=demanded_precision(models))
+    return options.open_analyzer(aligned=aligned)
+
+
+def as_onnx(model: str) -> str:
+    """A model as it can be run: weights of one of our networks become an ONNX file."""
     from mindface.zoo.model import WEIGHT_SUFFIXES
 
-    if Path(model).suffix.lower() in WEIGHT_SUFFIXES:
-        from mindface.export import export_weights
+    if Path(model).suffix.lower() not in WEIGHT_SUFFIXES:
+        return model
+    from mindface.export import export_weights
 
-        model = str(export_weights(model))
-    precision = "fp32" if models.precision == "auto" else models.precision
-    return replace(models, recognizer=model, precision=precision).open_analyzer(aligned=aligned)
+    return str(export_weights(model))
+
+
+def demanded_precision(models: ModelOptions) -> Any:
+    """The precision to evaluate in, fp32 unless another is demanded."""
+    return "fp32" if models.precision == "auto" else models.precision
 
 
 def check_report(report: Path | None) -> None:
