@@ -52,6 +52,7 @@ check: setup
 docs: setup
 	$(BIN)/python docs/generate.py
 	$(BIN)/python docs/generate_catalogue.py
+	$(BIN)/python docs/generate_training.py
 
 bench: setup
 	$(BIN)/python benchmarks/inference.py networks

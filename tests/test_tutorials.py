@@ -1,14 +1,92 @@
-"""The commands of the tutorials, run one after the other as a reader would."""
+"""The tutorials: run block by block as a reader would, and true to the code in what they list."""
 
+import importlib.util
+import inspect
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+import yaml
 
-TUTORIALS = Path(__file__).parents[1] / "docs" / "tutorials"
+from mindface import create_model
+from mindface.recognition.losses import LOSSES
+from mindface.training.recognition.config import RECOGNIZERS
+
+DOCS = Path(__file__).parents[1] / "docs"
+TUTORIALS = DOCS / "tutorials"
+RECOGNITION = TUTORIALS / "recognition"
+
+# What a page makes, and what its commands must say.
+PAGES = {
+    "dataset": (
+        ["messy_faces/build.json", "train.rec", "shards/faces-00003.tar", "runs/mixture"],
+        [
+            "broken.jpg: not an image",
+            "sea.jpg: no face found",
+            "person_0002/wrong.jpg: wrong",
+            "person_0001/twice.jpg: duplicates",
+            "grace of more is person_0006 of held_out",
+            "exclude: leave_out.txt",
+            "180 pictures of 20 people",
+        ],
+    ),
+    "config": (
+        ["runs/mine/metrics.jsonl", "runs/stopped/checkpoints/step-00000010"],
+        ["did you mean data.batch?", "refused", "resumes     at step"],
+    ),
+    "finetune": (
+        ["tuned.onnx", "runs/frozen/checkpoints", "runs/distill/checkpoints/step-00000010"],
+        ["verification at step 0", "verification at step 30", "layers. frozen", "distillation"],
+    ),
+    "loss": (["runs/adaface/checkpoints"], ["AdaFace", "LiArcFace", "{'held_out/auc': "]),
+    "model": (
+        ["tiny.onnx", "runs/listed/checkpoints/step-00000032"],
+        ["mobilefacenet_112x96: 1.0 million, 0.2 GFLOPs", "arcface_tiny on folder: 780 pairs"],
+    ),
+    "inference": (
+        ["model.json", "people.npz"],
+        ["licence CC0-1.0", "at which 0.01 of strangers match", "rgb (1, 128)"],
+    ),
+}
+
+
+def carried_out(page, folder, **variables):
+    """What the bash and Python blocks of a page say, run in their order in a folder."""
+    blocks = re.findall(r"```(bash|python)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    commands = [
+        code if language == "bash" else f"python - <<'END_OF_BLOCK'\n{code}END_OF_BLOCK\n"
+        for language, code in blocks
+    ]
+    variables["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-ec", "".join(commands)],
+        cwd=folder,
+        env=os.environ | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "Warning" not in done.stdout
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def started(exported, tmp_path_factory):
+    """The folder of get_started.md, in which the other pages go on, and what was said."""
+    folder = tmp_path_factory.mktemp("get_started")
+    cache = {"MINDFACE_CACHE": str(folder / "cache")}
+    said = carried_out(
+        RECOGNITION / "get_started.md", folder, DETECTOR=str(exported.detector), **cache
+    )
+    return folder, said
 
 
 @pytest.mark.shared
@@ -18,24 +96,82 @@ def test_the_evaluation_tutorial(exported, shared, tmp_path):
         (people / source.name).mkdir(parents=True)
         for photo in sorted(source.iterdir())[:2]:
             (people / source.name / photo.name).symlink_to(photo)
-    text = (TUTORIALS / "evaluation.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
-    environment = os.environ | {
-        "PHOTOS": str(people),
-        "DETECTOR": str(exported.detector),
-        "MODEL": str(exported.recognizer),
-        "MINDFACE_CACHE": str(tmp_path / "cache"),
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    }
-    done = subprocess.run(
-        ["bash", "-ec", "\n".join(blocks)],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
+    said = carried_out(
+        TUTORIALS / "evaluation.md",
+        tmp_path,
+        PHOTOS=str(people),
+        DETECTOR=str(exported.detector),
+        MODEL=str(exported.recognizer),
+        MINDFACE_CACHE=str(tmp_path / "cache"),
     )
-    assert done.returncode == 0, done.stderr
     assert (tmp_path / "report" / "index.html").is_file()
     for sentence in ("AUC", "accuracy", "is better", "people enrolled", "of strangers match"):
-        assert sentence in done.stdout.replace("may be chance", "is better")
+        assert sentence in said.replace("may be chance", "is better")
+
+
+@pytest.mark.shared
+@pytest.mark.timeout(900)
+def test_getting_started(started):
+    folder, said = started
+    assert "200 faces of 200 photos of 20 people" in said
+    assert float(re.search(r"held_out/auc (\S+)", said)[1]) > 0.8
+    assert "780 pairs of 4 people" in said
+    assert said.count("similarity ") == 2
+    assert json.loads((folder / "my.json").read_text())["architecture"] == "arcface_mobilefacenet"
+
+
+@pytest.mark.shared
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", PAGES)
+def test_a_tutorial_on_recognition(name, started, exported, tmp_path):
+    made, told = PAGES[name]
+    folder = tmp_path / "work"
+    shutil.copytree(started[0], folder)
+    said = carried_out(
+        RECOGNITION / f"{name}.md",
+        folder,
+        DETECTOR=str(exported.detector),
+        MINDFACE_CACHE=str(folder / "cache"),
+    )
+    assert [path for path in made if not (folder / path).exists()] == []
+    assert [sentence for sentence in told if sentence not in said] == [], said
+
+
+def test_the_table_of_losses_has_all_of_them_and_their_defaults():
+    text = (RECOGNITION / "loss.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \|.*?\| `([^`]+)` \|", text, re.MULTILINE))
+    listed = {name: yaml.safe_load(f"{{{arguments}}}") for name, arguments in rows.items()}
+    parameters = {
+        name: inspect.signature(constructor).parameters.values()
+        for name, constructor in LOSSES.items()
+    }
+    assert listed == {
+        name: {each.name: each.default for each in found if not isinstance(each.default, str)}
+        for name, found in parameters.items()
+    }
+
+
+def test_the_table_of_networks_has_all_of_them_and_their_sizes():
+    text = (RECOGNITION / "model.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([\d.]+) \|", text, re.MULTILINE))
+    with torch.device("meta"):
+        networks = {name: create_model(name) for name in RECOGNIZERS}
+    assert rows == {
+        name: f"{sum(p.numel() for p in network.parameters()) / 1e6:.1f}"
+        for name, network in networks.items()
+    }
+
+
+@pytest.mark.parametrize("page", sorted(TUTORIALS.rglob("*.md")), ids=lambda page: page.stem)
+def test_the_links_of_a_tutorial_lead_somewhere(page):
+    links = re.findall(r"\]\(([^):#]+)\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).is_file()] == []
+
+
+def test_the_page_of_configuration_keys_is_up_to_date():
+    spec = importlib.util.spec_from_file_location("training_page", DOCS / "generate_training.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.PAGE.read_text(encoding="utf-8") == module.page(), (
+        "run  python docs/generate_training.py"
+    )

@@ -139,10 +139,22 @@ def test_centres_survive_from_one_to_two_to_one_to_three_processes(pair, triple)
         assert torch.equal(torch.cat([shard["centers"] for shard in shards]), centers(1))
 
 
-def test_no_two_processes_draw_the_same_centres(triple):
-    drawn = torch.cat([process["drawn"]["centers"] for process in triple])
-    assert len(drawn.unique(dim=0)) == CLASSES
-    assert drawn.std() == pytest.approx(0.01, rel=0.3)
+def test_any_number_of_processes_draws_the_same_centres(pair, triple):
+    alone = PartialFC(SIZE, CLASSES, LOSSES["softmax"](), seed=SEED).centers.detach()
+    assert len(alone.unique(dim=0)) == CLASSES
+    assert alone.std() == pytest.approx(0.01, rel=0.3)
+    for processes in (pair, triple):
+        drawn = torch.cat([process["drawn"]["centers"] for process in processes])
+        assert torch.equal(drawn, alone)
+
+
+def test_blocks_of_centres_lie_across_processes():
+    found = []
+    for place in [(0, 1), (0, 3), (1, 3), (2, 3)]:
+        with mock.patch.object(partial_fc, "_place", lambda place=place: place):
+            found.append(PartialFC(SIZE, 3000, Softmax(), sub_centers=2).centers)
+    assert torch.equal(torch.cat(found[1:]), found[0])
+    assert len(found[0].unique(dim=0)) == 6000
 
 
 def test_one_label_out_of_range_stops_all_processes(pair):

@@ -20,6 +20,9 @@ from mindface.recognition.losses.arcface import pool_sub_centers
 from mindface.recognition.losses.filtering import filter_interclass
 from mindface.recognition.losses.margin import Margin, target_cosines, widen
 
+SHORTEST = 1e-12  # as `F.normalize`
+BLOCK = 1024  # classes whose centres are drawn together
+
 
 class Shard(TypedDict):
     """The centres of adjacent classes, as `PartialFC.shard_state` gives them.
@@ -67,8 +70,8 @@ class PartialFC(nn.Module):
         rate: the share of classes to take in a step, above 0 and at most 1: `ceil(rate * C /
             processes)` in each process, or as many as its classes in the batch if they are more.
         sub_centers: centres of a class, K; None for as many as the margin says.
-        seed: of the centres and of the classes taken, which also depend on the rank, the step and
-            the kind of device.
+        seed: of the centres, the same for any number of processes, and of the classes taken, which
+            also depend on the rank, the step and the kind of device.
         filter_threshold: the cosine of `filter_interclass`; None filters nothing.
 
     Attributes:
@@ -127,7 +130,7 @@ class PartialFC(nn.Module):
         self.sample_size = math.ceil(rate * classes / self.processes)
         self.register_buffer("sampled", self._all_classes(), persistent=False)
         self.centers = nn.Parameter(torch.empty(self.local_classes * count, embedding_size))
-        nn.init.normal_(self.centers, std=0.01, generator=self._generator(self.centers.device))
+        self._draw_centers()
         margin.initialise(min(self.sample_size * self.processes, classes))
         for parameter in margin.parameters():
             parameter.register_hook(_sum)  # type: ignore[no-untyped-call]
@@ -171,7 +174,7 @@ class PartialFC(nn.Module):
         embeddings, labels = _gather(widen(embeddings), labels)
         columns = self._columns(labels)
         cosines = self._cosines(embeddings)
-        greatest = _greatest(cosines.max(1).values)
+        greatest = _greatest(cosines.amax(1))
         own = _sum(target_cosines(cosines, columns)[:, 0].where(columns >= 0, 0))
         return float((own >= greatest).float().mean())
 
@@ -227,8 +230,19 @@ class PartialFC(nn.Module):
                 "once: give all shards of one step"
             )
 
-    def _generator(self, device: torch.device) -> torch.Generator:
-        sequence = np.random.SeedSequence((self.seed, self.rank, self.steps))
+    @torch.no_grad()
+    def _draw_centers(self) -> None:
+        """Draws blocks of classes, each with a seed of its own, and keeps those of this process."""
+        end = self.first + self.local_classes
+        grouped = self.centers.view(self.local_classes, self.sub_centers, -1)
+        for start in range(self.first // BLOCK * BLOCK, end, BLOCK):
+            block = grouped.new_empty(BLOCK, *grouped.shape[1:])
+            block.normal_(std=0.01, generator=self._generator(block.device, start))
+            low, high = max(start, self.first), min(start + BLOCK, end)
+            grouped[low - self.first : high - self.first] = block[low - start : high - start]
+
+    def _generator(self, device: torch.device, *what: int) -> torch.Generator:
+        sequence = np.random.SeedSequence((self.seed, *what))
         return torch.Generator(device).manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
 
     def _all_classes(self) -> Tensor:
@@ -246,9 +260,8 @@ class PartialFC(nn.Module):
             return
         local = labels - self.first
         positive = local[(local >= 0) & (local < self.local_classes)]
-        priority = torch.rand(
-            self.local_classes, generator=self._generator(labels.device), device=labels.device
-        )
+        generator = self._generator(labels.device, self.rank, self.steps)
+        priority = torch.rand(self.local_classes, generator=generator, device=labels.device)
         priority[positive] = 2.0
         size = max(self.sample_size, int((priority == 2).sum()))
         self.sampled = self.first + priority.topk(size).indices.sort().values
@@ -277,12 +290,45 @@ class PartialFC(nn.Module):
         return entropy + _total(penalty)
 
     def _cosines(self, embeddings: Tensor) -> Tensor:
-        centers: Tensor = self.centers
+        """The cosines `(B, c)` with the classes of `sampled`."""
+        rows = None
         if len(self.sampled) < self.local_classes:
-            grouped = centers.view(self.local_classes, self.sub_centers, -1)
-            centers = grouped.index_select(0, self.sampled - self.first).flatten(0, 1)
-        cosines = F.linear(F.normalize(embeddings), F.normalize(widen(centers))).clamp(-1, 1)
+            places = torch.arange(self.sub_centers, device=self.sampled.device)
+            rows = ((self.sampled - self.first)[:, None] * self.sub_centers + places).flatten()
+        cosines: Tensor = _Cosines.apply(  # type: ignore[no-untyped-call]
+            F.normalize(embeddings), widen(self.centers), rows
+        )
+        if self.sub_centers == 1:
+            return cosines
         return pool_sub_centers(cosines.view(len(embeddings), -1, self.sub_centers))
+
+
+class _Cosines(Function):
+    """The cosines of unit embeddings `(B, D)` with rows of the centres `(R, D)`; None for all.
+
+    Products are divided by the centres' lengths, instead of centres before they are multiplied: a
+    batch has fewer of them, and nothing of all centres' size is filled but their gradient.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, embeddings: Tensor, centers: Tensor, rows: Tensor | None) -> Tensor:
+        taken = centers if rows is None else centers.index_select(0, rows)
+        lengths = torch.linalg.vector_norm(taken, dim=1).clamp_(min=SHORTEST)
+        cosines = (embeddings @ taken.T).div_(lengths).clamp_(-1, 1)
+        ctx.save_for_backward(embeddings, taken, lengths, cosines, rows)
+        ctx.shape = centers.shape
+        return cosines
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        embeddings, taken, lengths, cosines, rows = ctx.saved_tensors
+        gradient = gradient / lengths
+        along = (gradient * cosines).sum(0) / lengths
+        centers = (gradient.T @ embeddings).addcmul_(taken, along[:, None], value=-1)
+        if rows is not None:
+            centers = centers.new_zeros(ctx.shape).index_copy_(0, rows, centers)
+        return gradient @ taken, centers, None
 
 
 def _place() -> tuple[int, int]:
@@ -368,7 +414,7 @@ class _CrossEntropy(Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, columns: Tensor) -> Tensor:
-        greatest = _greatest(logits.max(1).values)
+        greatest = _greatest(logits.amax(1))
         shifted = logits - greatest[:, None]
         own = target_cosines(shifted, columns)[:, 0].where(columns >= 0, 0)
         powers = shifted.exp_()
@@ -382,6 +428,7 @@ class _CrossEntropy(Function):
         probabilities: Tensor
         probabilities, columns = ctx.saved_tensors
         rows = (columns >= 0).nonzero()[:, 0]
-        difference = probabilities.clone()
-        difference[rows, columns[rows]] -= 1
-        return difference * (gradient / len(columns)), None
+        share = gradient / len(columns)
+        difference = probabilities * share
+        difference[rows, columns[rows]] -= share
+        return difference, None
