@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 LIGHT = .venv-light/bin
 WEIGHTS = ../shared/data/weights
 GOLDEN = src/mindface/golden
-MODELS = --detector build/detector.onnx --recognizer build/recognizer.onnx
+MODELS = --detector build/detector.onnx
 
 .PHONY: help setup demo check test bench docs
 
@@ -26,7 +26,7 @@ $(VENV)/ready: pyproject.toml
 	touch $@
 
 # Weights become ONNX files with torch; everything after that runs in an environment without it.
-demo: build/detector.onnx build/recognizer.onnx
+demo: build/detector.onnx
 	$(PYTHON) -m venv .venv-light
 	$(LIGHT)/pip install --quiet .
 	$(LIGHT)/mindface detect $(GOLDEN) --draw build/drawn $(MODELS)
@@ -35,10 +35,6 @@ demo: build/detector.onnx build/recognizer.onnx
 build/detector.onnx: | $(VENV)/ready
 	$(BIN)/mindface export retinaface_mobilenet025 --output $@ --licence MIT \
 		--weights $(WEIGHTS)/retinaface_mobilenet025.pth
-
-build/recognizer.onnx: | $(VENV)/ready
-	$(BIN)/mindface export mobilefacenet_112x96 --output $@ \
-		--weights $(WEIGHTS)/mobilefacenet_casia_112x96.pth
 
 test: setup
 	$(BIN)/pytest

@@ -4,9 +4,10 @@ set -e
 here=recipes/arcface_mobilefacenet
 work=build/recipe
 mindface data build ../shared/data/celeba200/photos $work/celeba200 --format png --recognizer none --detector build/detector.onnx
-mkdir -p $work/held_out
+mkdir -p $work/held_out $work/held_out_photos
 while read -r person; do
   ln -sfn "$PWD/$work/celeba200/$person" "$work/held_out/$person"
+  ln -sfn "$PWD/../shared/data/celeba200/photos/$person" "$work/held_out_photos/$person"
 done < $here/people/celeba200_held_out.txt
 # For calibration also the held-out people of celeba_small.
 python - <<'PY'

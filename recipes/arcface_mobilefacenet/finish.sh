@@ -1,10 +1,14 @@
 #!/bin/bash
-# The trained network as it ships: ONNX, calibrated, measured. From the project's root.
+# The trained network as it ships: ONNX, calibrated, measured. From the project's root, after
+# training; the argument is a training's folder or a checkpoint.
 set -e
 work=build/recipe
-mindface export ${1:-$work/full} --output $work/arcface_mobilefacenet.onnx --licence "non-commercial research" \
-  --training-data "CelebA (celeba200, celeba_small), Pins (90 people), a sample of Glint360K, UTKFace adults; distilled from EdgeFace-XS and MobileFaceNet w600k" \
-  --source "recipes/arcface_mobilefacenet"
-mindface calibrate $work/arcface_mobilefacenet.onnx --folder $work/held_out_all --aligned --output $work/calibration.json
-mindface evaluate verification $work/arcface_mobilefacenet.onnx --folder $work/held_out --aligned --flip --draw 6000
-mindface evaluate verification $work/arcface_mobilefacenet.onnx --folder $work/held_out --aligned --flip
+model=$work/arcface_mobilefacenet.onnx
+mindface export "${1:-$work/full}" --output $model --licence "non-commercial research only" \
+  --training-data "CelebA, Pins, Glint360K, UTKFace; distilled from EdgeFace-XS and MobileFaceNet w600k" \
+  --source recipes/arcface_mobilefacenet
+mindface calibrate $model --folder $work/held_out_all --aligned \
+  --name "held-out people of celeba200 and celeba_small"
+mindface evaluate verification $model --folder $work/held_out_photos --flip --draw 6000 \
+  --detector build/detector.onnx
+echo "to ship it: copy $model and its .json to src/mindface/zoo/bundled/, and write its card"

@@ -6,8 +6,10 @@ import pytest
 from weight_server import entry, forget, use_catalogue
 
 from mindface import zoo
-from mindface.errors import RecordError, UnknownModelError
+from mindface.errors import LicenceError, RecordError, UnknownModelError
 from mindface.zoo import catalogue
+from mindface.zoo.cache import BUNDLED
+from mindface.zoo.model import resolve
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -16,7 +18,17 @@ def test_every_record_is_valid_and_every_name_and_weight_stands_once():
     records = zoo.records()
     assert len({record.sha256 for record in records}) == len(records)
     written = re.findall(r"^(\S+):", catalogue.CATALOGUE.read_text(encoding="utf-8"), re.M)
-    assert written == [record.name for record in records]
+    shipped = [path.stem for path in sorted(BUNDLED.glob("*.json"))]
+    assert shipped + written == [record.name for record in records]
+
+
+def test_what_ships_is_the_file_of_its_record_and_brings_its_thresholds():
+    model = resolve("arcface_mobilefacenet", task="recognition")
+    assert model.path == BUNDLED / "arcface_mobilefacenet.onnx"
+    assert model.record.calibration is not None
+    assert model.path.with_suffix(".md").is_file()
+    with pytest.raises(LicenceError):
+        resolve("arcface_mobilefacenet", task="recognition", licence_policy="permissive")
 
 
 def test_nothing_is_claimed_without_saying_where_from():
