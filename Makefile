@@ -36,6 +36,10 @@ build/detector.onnx: | $(VENV)/ready
 	$(BIN)/mindface export retinaface_mobilenet025 --output $@ --licence MIT \
 		--weights $(WEIGHTS)/retinaface_mobilenet025.pth
 
+build/recognizer.onnx: | $(VENV)/ready
+	$(BIN)/mindface export mobilefacenet_112x96 --output $@ \
+		--weights $(WEIGHTS)/mobilefacenet_casia_112x96.pth
+
 test: setup
 	$(BIN)/pytest
 
@@ -50,7 +54,7 @@ docs: setup
 	$(BIN)/python docs/generate_catalogue.py
 	$(BIN)/python docs/generate_training.py
 
-bench: setup
+bench: setup build/detector.onnx build/recognizer.onnx
 	$(BIN)/python benchmarks/inference.py networks
 	$(BIN)/python benchmarks/inference.py pipeline
 	$(BIN)/python benchmarks/inference.py stages
