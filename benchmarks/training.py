@@ -298,10 +298,13 @@ def partial_fc(case: Case, sizes: list[int], rounds: int) -> None:
     }
     found: dict[str, list[tuple[int, float, float]]] = {name: [] for name in candidates}
     for classes in sizes:
-        sized = {name: replace(each, classes=classes) for name, each in candidates.items()}
-        fitting = {name: each for name, each in sized.items() if head_bytes(each) < free(case)}
-        for name in sized.keys() - fitting.keys():
-            print(f"{name}: {classes:,} classes need {head_bytes(sized[name]) / 1e9:.1f} GB")
+        fitting = {}
+        for name, candidate in candidates.items():
+            sized = replace(candidate, classes=classes, count=max(3, 300_000 // classes))
+            if head_bytes(sized) < free(case):
+                fitting[name] = sized
+            else:
+                print(f"{name}: {classes:,} classes need {head_bytes(sized) / 1e9:.1f} GB")
         if fitting:
             title = described(f"{classes:,} classes", case)
             for name, values in compared(title, fitting, rounds).items():
