@@ -42,7 +42,7 @@ PAGES = {
     ),
     "finetune": (
         ["tuned.onnx", "runs/frozen/checkpoints", "runs/distill/checkpoints/step-00000010"],
-        ["verification at step 0", "verification at step 30", "layers. frozen", "distillation"],
+        ["verification at step 0", "verification at step 24", "layers. frozen", "distillation"],
     ),
     "loss": (["runs/adaface/checkpoints"], ["AdaFace", "LiArcFace", "{'held_out/auc': "]),
     "model": (

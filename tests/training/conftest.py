@@ -2,7 +2,7 @@ import pytest
 import torch
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def one_thread():
     """More threads gain nothing on small tensors, and sums would depend on how many there are."""
     before = torch.get_num_threads()
