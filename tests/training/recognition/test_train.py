@@ -2,6 +2,8 @@ import json
 import math
 from itertools import pairwise
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from tiny import TinyFaces, differing, everything, metrics, settings, tiny_network, trained
@@ -50,12 +52,16 @@ def test_the_loss_falls_and_faces_are_told_apart(tmp_path):
 
 
 def test_the_same_seed_gives_the_same_bits_with_any_number_of_workers(tmp_path):
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(4)
+    cv2.GaussianBlur(np.zeros((2000, 2000, 3), np.uint8), (0, 0), 5)  # starts OpenCV's threads
     first = trained(tmp_path / "a")
     second = trained(tmp_path / "b", "data.workers=2")
     other = trained(tmp_path / "c", "seed=1")
     assert metrics(tmp_path / "a") == metrics(tmp_path / "b") != metrics(tmp_path / "c")
     assert differing(everything(first), everything(second)) == []
     assert "network/conv.weight" in differing(everything(first), everything(other))
+    cv2.setNumThreads(before)
 
 
 def test_a_batch_in_parts_is_one_batch(tmp_path):

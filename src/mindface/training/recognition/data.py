@@ -143,7 +143,11 @@ def loaded(
         pin_memory=device.type == "cuda",
         worker_init_fn=_prepare,
     )
-    for batch in loader:
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # OpenCV's pool of threads does not survive the fork of a worker
+    batches_read = iter(loader)
+    cv2.setNumThreads(threads)
+    for batch in batches_read:
         if isinstance(batch, MindFaceError):
             raise batch
         yield batch
@@ -151,7 +155,8 @@ def loaded(
 
 def _prepare(worker: int) -> None:
     """One thread for each worker; and a signal to all processes is for the one that trains."""
-    cv2.setNumThreads(1)
+    if cv2.getNumThreads() != 1:  # a worker that was not forked
+        cv2.setNumThreads(1)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
