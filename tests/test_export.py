@@ -195,7 +195,7 @@ def test_the_command_exports_a_weight_file(
     network = create_model("mobilefacenet_112x96")
     weights = {key: torch.tensor(a) for key, a in to_pytorch(network_arrays(network)).items()}
     torch.save({"epoch": 3, "net_state_dict": weights}, tmp_path / "w.pth")
-    export("mobilefacenet_112x96", tmp_path / "w.pth", tmp_path / "x.onnx", licence="MIT")
+    export("mobilefacenet_112x96", tmp_path / "x.onnx", tmp_path / "w.pth", licence="MIT")
     record: ModelRecord = read_record(tmp_path / "x.json")
     assert capsys.readouterr().out == (
         f"{tmp_path / 'x.onnx'}: mobilefacenet_112x96, 3.9 MB, sha256 {record.sha256}\n"
