@@ -13,9 +13,9 @@ from fused import fuse
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mindface.models import create_model
 from mindface.training.config import load_config
 from mindface.training.recognition.config import RecognitionConfig
+from mindface.training.recognition.setup import initial_network
 from mindface.training.recognition.train import train
 
 
@@ -35,11 +35,11 @@ parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("preset")
 parser.add_argument("overrides", nargs="*")
 parser.add_argument("--size", type=int, default=112, help="of the pictures, pixels")
-arguments = parser.parse_args()
+arguments = parser.parse_intermixed_args()
 
 config = load_config(RecognitionConfig, arguments.preset, arguments.overrides)
 torch.manual_seed(config.seed)
-network = create_model(config.network.name, weights=config.network.weights)
+network = initial_network(config.network)
 fuse(network)
 if arguments.size != 112:
     look_at(network, arguments.size)

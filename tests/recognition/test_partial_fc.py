@@ -25,7 +25,7 @@ from partial_fc_worker import (
 from torch import nn
 
 from mindface.errors import WeightsError
-from mindface.recognition import partial_fc
+from mindface.recognition import collectives
 from mindface.recognition.losses import LOSSES, MarginHead
 from mindface.recognition.losses.softmax import Softmax
 from mindface.recognition.partial_fc import PartialFC
@@ -151,7 +151,7 @@ def test_any_number_of_processes_draws_the_same_centres(pair, triple):
 def test_blocks_of_centres_lie_across_processes():
     found = []
     for place in [(0, 1), (0, 3), (1, 3), (2, 3)]:
-        with mock.patch.object(partial_fc, "_place", lambda place=place: place):
+        with mock.patch.object(collectives, "place", lambda place=place: place):
             found.append(PartialFC(SIZE, 3000, Softmax(), sub_centers=2).centers)
     assert torch.equal(torch.cat(found[1:]), found[0])
     assert len(found[0].unique(dim=0)) == 6000
@@ -222,14 +222,14 @@ def test_heads_that_cannot_be(arguments, message):
 
 
 def test_fewer_classes_than_processes(monkeypatch):
-    monkeypatch.setattr(partial_fc, "_place", lambda: (0, 3))
+    monkeypatch.setattr(collectives, "place", lambda: (0, 3))
     with pytest.raises(ValueError, match="2 classes cannot be spread over 3 processes"):
         PartialFC(SIZE, 2, Softmax())
 
 
 def test_a_head_made_before_its_processes(monkeypatch):
     head = PartialFC(SIZE, CLASSES, Softmax())
-    monkeypatch.setattr(partial_fc, "_place", lambda: (1, 3))
+    monkeypatch.setattr(collectives, "place", lambda: (1, 3))
     with pytest.raises(RuntimeError, match="process 0 of 1, and is now 1 of 3"):
         head(torch.ones(1, SIZE), torch.tensor([0]))
 
@@ -259,7 +259,7 @@ def test_any_shards_become_any_number_of_shards(cuts, processes, random):
     random.shuffle(shards)
     found = []
     for rank in range(processes):
-        with mock.patch.object(partial_fc, "_place", lambda rank=rank: (rank, processes)):
+        with mock.patch.object(collectives, "place", lambda rank=rank: (rank, processes)):
             head = PartialFC(SIZE, CLASSES, Softmax(), sub_centers=2).double()
         head.load_shards(shards)
         assert head.shard_state()["steps"] == 7

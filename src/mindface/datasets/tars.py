@@ -224,11 +224,12 @@ def _kept(index: Path, facts: str) -> tuple[Samples, list[str]] | None:
     if not zipfile.is_zipfile(index):
         return None
     try:
-        with np.load(index, allow_pickle=False) as kept:
+        # numpy leaves a damaged file open where it opened it itself.
+        with index.open("rb") as file, np.load(file, allow_pickle=False) as kept:
             if kept["facts"].item() != facts:
                 return None
             samples, names = kept["samples"], json.loads(kept["names"].item())
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error):
         return None
     return (samples, names) if samples.dtype == _SAMPLE else None
 

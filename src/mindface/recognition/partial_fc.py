@@ -9,13 +9,13 @@ from typing import Any, TypedDict
 
 import numpy as np
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from mindface.errors import WeightsError
+from mindface.recognition import collectives
 from mindface.recognition.losses.arcface import pool_sub_centers
 from mindface.recognition.losses.filtering import filter_interclass
 from mindface.recognition.losses.margin import Margin, target_cosines, widen
@@ -111,7 +111,7 @@ class PartialFC(nn.Module):
             )
         if not 0 < rate <= 1:
             raise ValueError(f"the rate of Partial FC must be above 0 and at most 1, not {rate}")
-        self.rank, self.processes = _place()
+        self.rank, self.processes = collectives.place()
         if classes < self.processes:
             raise ValueError(
                 f"{classes} classes cannot be spread over {self.processes} processes: use fewer"
@@ -133,7 +133,7 @@ class PartialFC(nn.Module):
         self._draw_centers()
         margin.initialise(min(self.sample_size * self.processes, classes))
         for parameter in margin.parameters():
-            parameter.register_hook(_sum)  # type: ignore[no-untyped-call]
+            parameter.register_hook(collectives.add_up)  # type: ignore[no-untyped-call]
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """The mean loss, a scalar, of all processes' batches: the same in all of them.
@@ -149,7 +149,7 @@ class PartialFC(nn.Module):
                 process.
             RuntimeError: torch.distributed was initialised or closed after the head was made.
         """
-        rank, processes = _place()
+        rank, processes = collectives.place()
         if (rank, processes) != (self.rank, self.processes):
             raise RuntimeError(
                 f"this head was made as process {self.rank} of {self.processes}, and is now {rank} "
@@ -161,7 +161,7 @@ class PartialFC(nn.Module):
                 f"{tuple(embeddings.shape)} and {tuple(labels.shape)}"
             )
         with torch.autocast(embeddings.device.type, enabled=False):
-            embeddings, labels = _gather(widen(embeddings), labels)
+            embeddings, labels = collectives.gather(widen(embeddings), labels)
             self._sample(labels)
             return self._loss(embeddings, self._columns(labels))
 
@@ -171,11 +171,11 @@ class PartialFC(nn.Module):
 
         Of the classes that the step took. All processes call it together, as `forward`.
         """
-        embeddings, labels = _gather(widen(embeddings), labels)
+        embeddings, labels = collectives.gather(widen(embeddings), labels)
         columns = self._columns(labels)
         cosines = self._cosines(embeddings)
-        greatest = _greatest(cosines.amax(1))
-        own = _sum(target_cosines(cosines, columns)[:, 0].where(columns >= 0, 0))
+        greatest = collectives.greatest(cosines.amax(1))
+        own = collectives.add_up(target_cosines(cosines, columns)[:, 0].where(columns >= 0, 0))
         return float((own >= greatest).float().mean())
 
     def shard_state(self) -> Shard:
@@ -278,16 +278,18 @@ class PartialFC(nn.Module):
             cosines = filter_interclass(cosines, columns, self.filter_threshold)
         if self.margin.needs_own:
             own = target_cosines(cosines.detach(), columns)[:, 0]
-            logits = self.margin(cosines, columns, norms, _sum(own.where(columns >= 0, 0)))
+            logits = self.margin(
+                cosines, columns, norms, collectives.add_up(own.where(columns >= 0, 0))
+            )
         else:
             logits = self.margin(cosines, columns, norms)
         if self.strength < 1:
             logits = torch.lerp(self.margin.scale * cosines, logits, self.strength)
         penalty = self.margin.penalty(norms) / self.processes
         if self.margin.binary:
-            return _total(self.margin.losses(logits, columns).mean() + penalty)
+            return collectives.total(self.margin.losses(logits, columns).mean() + penalty)
         entropy: Tensor = _CrossEntropy.apply(logits, columns)  # type: ignore[no-untyped-call]
-        return entropy + _total(penalty)
+        return entropy + collectives.total(penalty)
 
     def _cosines(self, embeddings: Tensor) -> Tensor:
         """The cosines `(B, c)` with the classes of `sampled`."""
@@ -331,94 +333,16 @@ class _Cosines(Function):
         return gradient @ taken, centers, None
 
 
-def _place() -> tuple[int, int]:
-    """This process's rank, and how many there are."""
-    if dist.is_available() and dist.is_initialized():
-        return dist.get_rank(), dist.get_world_size()
-    return 0, 1
-
-
-def _sum(values: Tensor) -> Tensor:
-    """The sum over all processes, without a gradient."""
-    values = values.detach().clone(memory_format=torch.contiguous_format)
-    if _place()[1] > 1:
-        dist.all_reduce(values)
-    return values
-
-
-def _greatest(values: Tensor) -> Tensor:
-    """The maximum over all processes, changed in place."""
-    if _place()[1] > 1:
-        dist.all_reduce(values, dist.ReduceOp.MAX)
-    return values
-
-
-def _gather(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """All processes' embeddings and labels in the order of the ranks, of any lengths."""
-    sizes: list[int] = _stack(torch.tensor(len(labels), device=labels.device)).tolist()
-    missing = max(sizes) - len(labels)
-    stacked = _Gather.apply(  # type: ignore[no-untyped-call]
-        F.pad(embeddings, (0, 0, 0, missing))
-    )
-    numbers = _stack(F.pad(labels, (0, missing)))
-    return (
-        torch.cat([rows[:size] for rows, size in zip(stacked, sizes, strict=True)]),
-        torch.cat([rows[:size] for rows, size in zip(numbers, sizes, strict=True)]),
-    )
-
-
-def _stack(values: Tensor) -> Tensor:
-    """All processes' values along a new first axis; they must have one shape."""
-    processes = _place()[1]
-    if processes == 1:
-        return values[None].clone()
-    parts = [torch.empty_like(values) for _ in range(processes)]
-    dist.all_gather(parts, values.contiguous())
-    return torch.stack(parts)
-
-
-class _Gather(Function):
-    """`_stack` with a gradient: the sum over processes, times their number for DDP's average."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor) -> Tensor:
-        return _stack(values)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        rank, processes = _place()
-        total: Tensor = _sum(gradient)[rank] * processes
-        return total
-
-
-def _total(part: Tensor) -> Tensor:
-    """The sum of the processes' parts of a loss; each part has the gradient of the sum."""
-    total: Tensor = _Total.apply(part)  # type: ignore[no-untyped-call]
-    return total
-
-
-class _Total(Function):
-    @staticmethod
-    def forward(ctx: Any, part: Tensor) -> Tensor:
-        return _sum(part)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return gradient
-
-
 class _CrossEntropy(Function):
     """The mean cross entropy of a softmax over the columns of all processes."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, columns: Tensor) -> Tensor:
-        greatest = _greatest(logits.amax(1))
+        greatest = collectives.greatest(logits.amax(1))
         shifted = logits - greatest[:, None]
         own = target_cosines(shifted, columns)[:, 0].where(columns >= 0, 0)
         powers = shifted.exp_()
-        sums, own = _sum(torch.stack([powers.sum(1), own])).unbind()
+        sums, own = collectives.add_up(torch.stack([powers.sum(1), own])).unbind()
         ctx.save_for_backward(powers.div_(sums[:, None]), columns)
         return (sums.log() - own).mean()
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mindface.errors import WeightsError
-from mindface.training.tensors import local
+from mindface.training.tensors import fill, local
 
 
 class WeightAverage:
@@ -84,8 +84,7 @@ class WeightAverage:
                 f"the saved average is of another network: {wrong[0]!r} is {found.get(wrong[0])}, "
                 f"and should be {expected.get(wrong[0])}"
             )
-        for name, value in self.values.items():
-            value.copy_(state[name])
+        fill(self.values.items(), state)
         self.updates = int(state["updates"])
 
 

@@ -73,8 +73,8 @@ class ConvBlock(nn.Module):
 class GroupedConv2d(nn.Conv2d):
     """A grouped convolution, trained on CPUs in bfloat16 as a dense one, zeros between the groups.
 
-    oneDNN has no fast backward pass for groups of few channels: for 64 groups of 2 the dense one
-    takes a fifth of the time in bfloat16; in float32 it does not pay.
+    oneDNN has no fast backward pass for groups of few channels; in float32 the dense one does not
+    pay.
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -57,7 +57,9 @@ class Network(Config):
         default="arcface_mobilefacenet", description="A recogniser of `mindface.models`."
     )
     embedding_size: Count = Field(default=512, description="Values in an embedding.")
-    weights: str | None = Field(default=None, description="A file to start from.")
+    weights: str | None = Field(
+        default=None, description="A weight file or a training's folder to start from."
+    )
     drop_path: Share | None = Field(default=None, description="ViT: how often a branch is skipped.")
     mask_ratio: Share | None = Field(default=None, description="ViT: the share of masked patches.")
     freeze: tuple[str, ...] = Field(

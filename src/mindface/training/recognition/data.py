@@ -80,16 +80,16 @@ class Faces(Dataset[Item]):
         """The picture, or the next one that can be read."""
         skipped: list[int] = []
         while True:
-            where = self.faces.describe(index)
             try:
-                face = decode(self.faces.read(index), where)
+                face = decode(self.faces.read(index), self.faces.source)
                 break
-            except ImageError:
+            except ImageError as error:
                 skipped.append(index)
                 if self.strict or len(skipped) == min(MOST_SUBSTITUTES, len(self.faces)):
-                    raise
+                    raise ImageError(error.reason, self.faces.describe(index)) from error
                 index = (index + 1) % len(self.faces)
-        check_size(face, self.size, where)
+        if face.shape[:2] != self.size:  # describing a picture may read the disk
+            check_size(face, self.size, self.faces.describe(index))
         return face, index, tuple(skipped)
 
 

@@ -21,8 +21,9 @@ from mindface.training.averaging import WeightAverage
 from mindface.training.checkpoint import Checkpoint
 from mindface.training.distributed import World
 from mindface.training.log import Log
+from mindface.training.networks import network_of
 from mindface.training.optimizers import build_optimizer, parameter_groups
-from mindface.training.recognition.config import Data, Head, RecognitionConfig, Source
+from mindface.training.recognition.config import Data, Head, Network, RecognitionConfig, Source
 from mindface.training.recognition.state import State, seed_random
 from mindface.training.recognition.teachers import fuse, teacher_embeddings
 from mindface.training.scaling import LossScale
@@ -132,9 +133,7 @@ def build_state(
     """
     torch.manual_seed(config.seed)
     if network is None:
-        network = create_model(
-            config.network.name, weights=config.network.weights, **config.network.arguments()
-        )
+        network = initial_network(config.network)
     _freeze(network, config.network.freeze)
     network = network.to(world.device)
     if config.channels_last:
@@ -162,6 +161,17 @@ def build_state(
     scale = LossScale() if config.precision == "fp16" else None
     seed_random(config.seed, 0, world)
     return State(network, optimizer, head, head_optimizer, average, scale)
+
+
+def initial_network(given: Network) -> nn.Module:
+    """The network that a training begins with.
+
+    Raises:
+        WeightsError: `weights` do not fit.
+    """
+    if given.weights and Path(given.weights).is_dir():
+        return network_of(given.weights, create_model(given.name, **given.arguments()))
+    return create_model(given.name, weights=given.weights, **given.arguments())
 
 
 def parallel(network: nn.Module, config: RecognitionConfig, world: World) -> nn.Module:

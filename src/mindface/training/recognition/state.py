@@ -88,9 +88,7 @@ class State:
             self.optimizer, self.network.named_parameters(), checkpoint.tensors("optimizer")
         )
         if self.average:
-            tensors = checkpoint.tensors("average")
-            fill(self.average.values.items(), tensors)
-            self.average.updates = int(tensors["updates"])
+            self.average.load_state_dict(checkpoint.tensors("average"))
         if self.head is not None and self.head_optimizer is not None:
             _load_centers(self.head, self.head_optimizer, checkpoint)
             margin, tensors = self.head.margin, checkpoint.tensors("margin")
