@@ -1,5 +1,6 @@
 """Fixtures that all tests share."""
 
+import faulthandler
 import os
 import random
 from pathlib import Path
@@ -20,6 +21,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if "long" in item.keywords:
                 item.add_marker(skip)
+
+
+def pytest_unconfigure() -> None:
+    """Shows what keeps the process from ending, and ends it, should anything."""
+    faulthandler.dump_traceback_later(120, exit=True)
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ import signal
 import time
 
 import pytest
+import torch
 from processes import apart
 from tiny import TinyFaces, differing, everything, metrics, settings, tiny_network, trained
 from torch import nn
@@ -12,7 +13,9 @@ from torch import nn
 from mindface.errors import ConfigError, WeightsError
 from mindface.training import checkpoint
 from mindface.training.checkpoint import Checkpoints
+from mindface.training.recognition.data import Faces, loaded
 from mindface.training.recognition.train import train
+from mindface.training.sampler import GlobalBatches
 
 KINDS = {
     # Dropout draws from torch's generator, CurricularFace remembers a mean, UniFace learns a bias.
@@ -117,6 +120,21 @@ def with_workers(output):
 def test_a_signal_to_the_whole_group_leaves_the_workers_until_all_is_saved(tmp_path):
     assert apart(with_workers, tmp_path) == 0
     assert Checkpoints(tmp_path / "checkpoints").latest().step == 6
+
+
+def left_open(output):
+    """A process that ends while its loader has more to give."""
+    config = settings(output, "data.workers=2")
+    batches = GlobalBatches(TinyFaces().order, 4, seed=0)
+    OPEN.append(loaded(Faces(TinyFaces(), config), batches, 2, torch.device("cpu")))
+    next(OPEN[0])
+
+
+OPEN = []
+
+
+def test_workers_end_with_the_process_that_trains(tmp_path):
+    assert apart(left_open, tmp_path) == 0
 
 
 def test_a_training_that_is_done_does_nothing_more(tmp_path):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
-from collections.abc import Iterator, Sequence
+import sys
+import threading
+from collections.abc import Generator, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -122,7 +126,7 @@ def collate(items: list[Item] | MindFaceError) -> Batch | MindFaceError:
 
 def loaded(
     faces: Faces, batches: GlobalBatches, workers: int, device: torch.device
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Reads, decodes and augments ahead of the network.
 
     Args:
@@ -157,8 +161,19 @@ def _prepare(worker: int) -> None:
     """One thread for each worker; and a signal to all processes is for the one that trains."""
     if cv2.getNumThreads() != 1:  # a worker that was not forked
         cv2.setNumThreads(1)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_when_told, daemon=True).start()
+
+
+def _end_when_told() -> None:
+    """Takes SIGTERM from the process that trains, which ends its workers so, and from no other."""
+    trainer = multiprocessing.parent_process()
+    pid = trainer.pid if trainer else None
+    while sys.platform == "linux" and signal.sigwaitinfo({signal.SIGTERM}).si_pid != pid:
+        pass
+    os._exit(0)
 
 
 def to_input(faces: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:

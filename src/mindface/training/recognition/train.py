@@ -8,7 +8,7 @@ torchrun --nproc_per_node 8 -m mindface train recognition ms1mv2_r100 'data.sets
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 from torch import nn
@@ -102,10 +102,11 @@ def train(
         model = parallel(state.network, config, world)
         facts = facts_of(config, faces, state.network)
 
-        with log, stop_requested() as stopping:
+        read = loaded(Faces(faces, config), batches, config.data.workers, world.device)
+        with log, stop_requested() as stopping, closing(read):
             if last is None and config.network.weights:
                 state.save(checkpoints, facts | verify(state, verifier, world, log), world)
-            for batch in loaded(Faces(faces, config), batches, config.data.workers, world.device):
+            for batch in read:
                 log.skipped([faces.describe(index) for index in batch.skipped])
                 rate = set_rate(state, config, epoch)
                 since = state.step / epoch - config.head.start
