@@ -48,12 +48,15 @@ from mindface.recognition.losses import LOSSES
 from mindface.recognition.partial_fc import PartialFC
 from mindface.training.config import load_config
 from mindface.training.distributed import World
+from mindface.training.loading import loaded
+from mindface.training.networks import parallel
 from mindface.training.optimizers import build_optimizer, clip_gradients, parameter_groups
 from mindface.training.recognition.config import RecognitionConfig
-from mindface.training.recognition.data import Batch, Faces, loaded
-from mindface.training.recognition.setup import build_state, margin_of, parallel
-from mindface.training.recognition.step import TYPES, backward, clip, set_mode
+from mindface.training.recognition.data import Batch, Faces, collate
+from mindface.training.recognition.setup import build_state, margin_of
+from mindface.training.recognition.step import backward
 from mindface.training.sampler import GlobalBatches
+from mindface.training.step import TYPES, clip, set_mode, take_step
 
 NETWORKS = ("mobilefacenet", "r50", "r100", "vit_t", "vit_s", "vit_b", "vit_l")
 SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000, 2_000_000, 5_000_000, 10_000_000)
@@ -119,15 +122,12 @@ def our_step(case: Case) -> Step:
     world = World(0, 1, torch.device(case.device))
     people = SimpleNamespace(class_names=range(case.classes))
     state = build_state(config, people, world, None, margin_of(config.head))
-    model = parallel(state.network, config, world)
+    model = parallel(state.network, world, compiled=config.compile)
 
     def step() -> None:
         set_mode(state.network, True)
         backward(model, state, batch, None, config, world, margin=True, alone=False)
-        clip(state, config)
-        for optimizer in state.optimizers:
-            optimizer.step()
-            optimizer.zero_grad()
+        take_step(state, clip(state, config.optimizer.max_norm))
 
     return step
 
@@ -194,7 +194,7 @@ def loading(case: Case) -> Step:
     config, faces = case.config(), open_faces(case.path)
     stop = case.warm_up + case.count
     batches = GlobalBatches(faces.order, case.batch, seed=0, stop=stop)
-    found = loaded(Faces(faces, config), batches, WORKERS, torch.device(case.device))
+    found = loaded(Faces(faces, config), batches, collate, WORKERS, torch.device(case.device))
     return lambda: next(found)
 
 

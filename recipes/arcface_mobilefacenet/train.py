@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mindface.training.config import load_config
+from mindface.training.networks import initial_network
 from mindface.training.recognition.config import RecognitionConfig
-from mindface.training.recognition.setup import initial_network
 from mindface.training.recognition.train import train
 
 
@@ -39,7 +39,7 @@ arguments = parser.parse_intermixed_args()
 
 config = load_config(RecognitionConfig, arguments.preset, arguments.overrides)
 torch.manual_seed(config.seed)
-network = initial_network(config.network)
+network = initial_network(config.network.name, config.network.weights, **config.network.arguments())
 fuse(network)
 if arguments.size != 112:
     look_at(network, arguments.size)

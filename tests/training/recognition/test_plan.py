@@ -1,6 +1,7 @@
 """What a training says before it begins, and what it refuses to begin."""
 
 import math
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -16,7 +17,7 @@ from mindface.recognition.models.vit import VisionTransformer
 from mindface.training.checkpoint import size_on_disk
 from mindface.training.distributed import World
 from mindface.training.recognition import plan, train
-from mindface.training.recognition.plan import activations, make_plan
+from mindface.training.recognition.plan import activations_of, make_plan
 
 ALONE = World(0, 1, torch.device("cpu"))
 GIGABYTE = 10**9
@@ -73,10 +74,10 @@ def test_activations_are_those_of_a_real_forward_pass(name):
     config = settings("unused", f"network={{name: {name}, embedding_size: 512}}")
     with torch.device("meta"):
         sketch = create_model(name)
-    found, real = activations(sketch, config), real_activations(create_model(name), 4) / 4
+    found, real = activations_of(sketch, config), real_activations(create_model(name), 4) / 4
     assert real / 2 < found < real * 2
     half = settings("unused", f"network={{name: {name}, embedding_size: 512}}", "precision=bf16")
-    assert activations(sketch, half) == found // 2
+    assert activations_of(sketch, half) == found // 2
 
 
 def test_recomputing_keeps_the_inputs_of_blocks_and_one_block():
@@ -84,8 +85,8 @@ def test_recomputing_keeps_the_inputs_of_blocks_and_one_block():
     plain = settings("unused", "network.name=arcface_vit_t")
     recomputed = settings("unused", "network.name=arcface_vit_t", "recompute=true")
     tokens = 144 * 64 * 4
-    whole, less = activations(network, plain), activations(network, recomputed)
-    alone = activations(VisionTransformer(width=64, depth=2, embedding_size=16), plain)
+    whole, less = activations_of(network, plain), activations_of(network, recomputed)
+    alone = activations_of(VisionTransformer(width=64, depth=2, embedding_size=16), plain)
     block = (whole - alone) / 4
     assert less == pytest.approx(whole - 5 * block + 6 * tokens, rel=0.1)
     assert less < 0.5 * whole
@@ -115,7 +116,7 @@ def test_a_network_of_ones_own_is_left_as_it_was():
 def test_memory_is_that_of_weights_centres_logits_and_activations(changes, margin, floats):
     network = tiny_network()
     part = 4 if "accumulation=3" in changes else 12
-    kept = part * activations(network, settings("unused", *changes))
+    kept = part * activations_of(network, settings("unused", *changes))
     found = planned(*changes, network=network, margin=margin)
     assert sum(p.numel() for p in network.parameters()) == 12_456
     assert found.memory == 4 * floats + kept
@@ -143,7 +144,7 @@ def unbuilt(monkeypatch):
 def test_what_does_not_fit_in_memory_is_refused_with_nothing_written(
     tmp_path, monkeypatch, unbuilt, capsys
 ):
-    monkeypatch.setattr(plan, "_free_memory", lambda world: 10_000)
+    monkeypatch.setattr(plan, "free_memory", lambda world: 10_000)
     with pytest.raises(PlanError) as error:
         trained(tmp_path)
     assert "needs about 2.0 MB of memory a process, and 0.0 MB are free: try" in str(error.value)
@@ -153,7 +154,7 @@ def test_what_does_not_fit_in_memory_is_refused_with_nothing_written(
 
 
 def test_too_many_classes_are_refused_with_a_smaller_rate_first(tmp_path, monkeypatch, unbuilt):
-    monkeypatch.setattr(plan, "_free_memory", lambda world: 3 * GIGABYTE)
+    monkeypatch.setattr(plan, "free_memory", lambda world: 3 * GIGABYTE)
     faces = TinyFaces()
     faces.class_names = range(10_000_000)
     with pytest.raises(PlanError, match=r"about 9\.\d GB .* try head\.rate=0\.1 or accumulation=8"):
@@ -163,7 +164,7 @@ def test_too_many_classes_are_refused_with_a_smaller_rate_first(tmp_path, monkey
 def test_what_does_not_fit_on_the_disk_is_refused_with_nothing_written(
     tmp_path, monkeypatch, unbuilt
 ):
-    monkeypatch.setattr(plan.shutil, "disk_usage", lambda place: SimpleNamespace(free=1000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=1000))
     with pytest.raises(PlanError, match=r"checkpoints need 0\.4 MB, and 0\.0 MB are free: lower"):
         trained(tmp_path)
     assert not [*tmp_path.iterdir()]
@@ -171,7 +172,7 @@ def test_what_does_not_fit_on_the_disk_is_refused_with_nothing_written(
 
 def test_checkpoints_that_are_there_leave_room_for_those_that_replace_them(tmp_path, monkeypatch):
     trained(tmp_path, "schedule.epochs=2")
-    monkeypatch.setattr(plan.shutil, "disk_usage", lambda place: SimpleNamespace(free=200_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=200_000))
     assert trained(tmp_path).step == 12
 
 
@@ -191,7 +192,7 @@ def test_checkpoints_that_are_there_leave_room_for_those_that_replace_them(tmp_p
 )
 def test_what_is_proposed_would_fit(monkeypatch, changes, share, proposals):
     free = int(share * planned(*changes, network=None).memory)
-    monkeypatch.setattr(plan, "_free_memory", lambda world: free)
+    monkeypatch.setattr(plan, "free_memory", lambda world: free)
     found = planned(*changes, network=None)
     assert found.proposals == proposals
     for proposal in found.proposals:

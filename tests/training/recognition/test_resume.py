@@ -13,7 +13,8 @@ from torch import nn
 from mindface.errors import ConfigError, WeightsError
 from mindface.training import checkpoint
 from mindface.training.checkpoint import Checkpoints
-from mindface.training.recognition.data import Faces, loaded
+from mindface.training.loading import loaded
+from mindface.training.recognition.data import Faces, collate
 from mindface.training.recognition.train import train
 from mindface.training.sampler import GlobalBatches
 
@@ -126,7 +127,7 @@ def left_open(output):
     """A process that ends while its loader has more to give."""
     config = settings(output, "data.workers=2")
     batches = GlobalBatches(TinyFaces().order, 4, seed=0)
-    OPEN.append(loaded(Faces(TinyFaces(), config), batches, 2, torch.device("cpu")))
+    OPEN.append(loaded(Faces(TinyFaces(), config), batches, collate, 2, torch.device("cpu")))
     next(OPEN[0])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
@@ -11,12 +11,7 @@ from mindface.models import MODELS, convention
 from mindface.recognition.augmentation import Augmentation
 from mindface.recognition.losses import LOSSES
 from mindface.training.config import Config
-from mindface.training.optimizers import Optimizer
-from mindface.training.schedule import Schedule
-
-Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-NotNegative = Annotated[float, Field(ge=0)]
+from mindface.training.settings import Count, NotNegative, Settings, Share
 
 RECOGNIZERS = [name for name in MODELS if convention(name).task == "recognition"]
 
@@ -116,44 +111,23 @@ class VerificationSet(Config):
     images: str | None = Field(default=None, description="Where the photos of a list of pairs lie.")
 
 
-class RecognitionConfig(Config):
+class RecognitionConfig(Settings):
     """A training of a recogniser."""
 
     output: str = Field(
         default="runs/recognition", description="The folder of all that is written."
     )
-    seed: Annotated[int, Field(ge=0)] = Field(default=0, description="Of everything that is drawn.")
     network: Network = Field(default_factory=Network, description="What is trained.")
     head: Head = Field(default_factory=Head, description="The loss over labelled people.")
     distillation: Distillation = Field(
         default_factory=Distillation, description="The loss towards teachers."
     )
     data: Data = Field(default_factory=Data, description="What is trained on.")
-    optimizer: Optimizer = Field(default_factory=Optimizer, description="How weights move.")
-    schedule: Schedule = Field(default_factory=Schedule, description="How the rate changes.")
-    average: Annotated[float, Field(ge=0, lt=1)] = Field(
-        default=0.0, description="Decay of the averaged weights; 0: no average."
-    )
-    device: str = Field(default="auto", description="auto, cpu, cuda or npu.")
-    precision: Literal["fp32", "bf16", "fp16"] = Field(
-        default="fp32", description="Of the network."
-    )
-    channels_last: bool = Field(
-        default=True, description="The memory order of pictures, fast for CNNs."
-    )
-    compile: bool = Field(
-        default=False, description="torch.compile: minutes at the start, faster steps."
-    )
-    accumulation: Count = Field(default=1, description="Parts a process's batch is worked on in.")
     recompute: bool = Field(default=False, description="ViT: gradient checkpointing, less memory.")
     fsdp: bool = Field(default=False, description="ViT: parameters sharded over processes (FSDP2).")
     verification: tuple[VerificationSet, ...] = Field(
         default=(), description="Measured while it trains."
     )
-    verify_every: Count = Field(default=2000, description="Steps between verifications.")
-    save_every: Count = Field(default=1000, description="Steps between checkpoints.")
-    keep: Count = Field(default=2, description="Checkpoints that stay besides the best.")
-    log_every: Count = Field(default=20, description="Steps between lines of the log.")
 
     @model_validator(mode="after")
     def _possible(self) -> RecognitionConfig:

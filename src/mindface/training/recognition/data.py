@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import sys
-import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from mindface.datasets import FaceSet, decode
 from mindface.errors import ImageError, MindFaceError
 from mindface.models import convention
+from mindface.training.loading import Pixels, read_or_next
 from mindface.training.recognition.config import RecognitionConfig
-from mindface.training.sampler import GlobalBatches
 
-Pixels = NDArray[np.uint8]
 Item = tuple[Pixels, int, int, tuple[int, ...]]
-
-MOST_SUBSTITUTES = 100
 
 
 class Batch(NamedTuple):
@@ -69,7 +59,9 @@ class Faces(Dataset[Item]):
     def __getitem__(self, item: tuple[int, int]) -> Item:
         """The picture `index` at a turn: pixels, label, its number, numbers that were skipped."""
         turn, index = item
-        face, index, skipped = self._read(index)
+        face, index, skipped = read_or_next(self._read, index, len(self), self.strict)
+        if face.shape[:2] != self.size:  # describing a picture may read the disk
+            check_size(face, self.size, self.faces.describe(index))
         rng = np.random.default_rng((self.seed, turn))
         return self.augmentation(face, rng), int(self.faces.labels[index]), index, skipped
 
@@ -80,21 +72,11 @@ class Faces(Dataset[Item]):
         except MindFaceError as error:
             return error
 
-    def _read(self, index: int) -> tuple[Pixels, int, tuple[int, ...]]:
-        """The picture, or the next one that can be read."""
-        skipped: list[int] = []
-        while True:
-            try:
-                face = decode(self.faces.read(index), self.faces.source)
-                break
-            except ImageError as error:
-                skipped.append(index)
-                if self.strict or len(skipped) == min(MOST_SUBSTITUTES, len(self.faces)):
-                    raise ImageError(error.reason, self.faces.describe(index)) from error
-                index = (index + 1) % len(self.faces)
-        if face.shape[:2] != self.size:  # describing a picture may read the disk
-            check_size(face, self.size, self.faces.describe(index))
-        return face, index, tuple(skipped)
+    def _read(self, index: int) -> Pixels:
+        try:
+            return decode(self.faces.read(index), self.faces.source)
+        except ImageError as error:
+            raise ImageError(error.reason, self.faces.describe(index)) from error
 
 
 def check_size(face: Pixels, size: tuple[int, int] | None, where: str) -> None:
@@ -122,65 +104,3 @@ def collate(items: list[Item] | MindFaceError) -> Batch | MindFaceError:
         torch.tensor(indices),
         tuple(number for numbers in skipped for number in numbers),
     )
-
-
-def loaded(
-    faces: Faces, batches: GlobalBatches, workers: int, device: torch.device
-) -> Generator[Batch, None, None]:
-    """Reads, decodes and augments ahead of the network.
-
-    Args:
-        faces: the pictures.
-        batches: which, in which order.
-        workers: processes to do it in; 0: this one, when a batch is asked for.
-        device: where the batches go.
-
-    Raises:
-        MindFaceError: a picture cannot be used.
-    """
-    loader = DataLoader(
-        faces,
-        batch_sampler=batches,
-        num_workers=workers,
-        collate_fn=collate,
-        generator=torch.Generator(),  # torch's own would draw once more in a resumed training
-        pin_memory=device.type == "cuda",
-        worker_init_fn=_prepare,
-    )
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)  # OpenCV's pool of threads does not survive the fork of a worker
-    batches_read = iter(loader)
-    cv2.setNumThreads(threads)
-    for batch in batches_read:
-        if isinstance(batch, MindFaceError):
-            raise batch
-        yield batch
-
-
-def _prepare(worker: int) -> None:
-    """One thread for each worker; and a signal to all processes is for the one that trains."""
-    if cv2.getNumThreads() != 1:  # a worker that was not forked
-        cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        threading.Thread(target=_end_when_told, daemon=True).start()
-
-
-def _end_when_told() -> None:
-    """Takes SIGTERM from the process that trains, which ends its workers so, and from no other."""
-    trainer = multiprocessing.parent_process()
-    pid = trainer.pid if trainer else None
-    while sys.platform == "linux" and signal.sigwaitinfo({signal.SIGTERM}).si_pid != pid:
-        pass
-    os._exit(0)
-
-
-def to_input(faces: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Pixels `(B, H, W, 3)` uint8 as a network takes them: `(B, 3, H, W)` float32.
-
-    The memory stays in the order of the pixels, which is torch's channels_last.
-    """
-    shift = torch.tensor(mean, device=faces.device, dtype=torch.float32)
-    scale = 1 / torch.tensor(std, device=faces.device, dtype=torch.float32)
-    return ((faces.float() - shift) * scale).permute(0, 3, 1, 2)

@@ -7,13 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
 from mindface._version import __version__
 from mindface.datasets import FaceSet, Mixture, Without, open_faces
 from mindface.errors import ConfigError
-from mindface.models import convention, create_model
+from mindface.models import convention
 from mindface.recognition.losses import LOSSES, Margin
 from mindface.recognition.partial_fc import PartialFC
 from mindface.recognition.recognizer import Recognizer
@@ -21,12 +20,13 @@ from mindface.training.averaging import WeightAverage
 from mindface.training.checkpoint import Checkpoint
 from mindface.training.distributed import World
 from mindface.training.log import Log
-from mindface.training.networks import network_of
+from mindface.training.networks import freeze, initial_network
 from mindface.training.optimizers import build_optimizer, parameter_groups
-from mindface.training.recognition.config import Data, Head, Network, RecognitionConfig, Source
-from mindface.training.recognition.state import State, seed_random
+from mindface.training.recognition.config import Data, Head, RecognitionConfig, Source
+from mindface.training.recognition.state import RecognitionState
 from mindface.training.recognition.teachers import fuse, teacher_embeddings
 from mindface.training.scaling import LossScale
+from mindface.training.state import seed_random
 
 
 def open_sets(data: Data) -> FaceSet:
@@ -117,7 +117,7 @@ def build_state(
     world: World,
     network: nn.Module | None,
     margin: Margin | None,
-) -> State:
+) -> RecognitionState:
     """Networks, heads and optimisers at step 0; the same in all processes but for the centres.
 
     Args:
@@ -133,8 +133,9 @@ def build_state(
     """
     torch.manual_seed(config.seed)
     if network is None:
-        network = initial_network(config.network)
-    _freeze(network, config.network.freeze)
+        given = config.network
+        network = initial_network(given.name, given.weights, **given.arguments())
+    freeze(network, config.network.freeze)
     network = network.to(world.device)
     if config.channels_last:
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -160,32 +161,7 @@ def build_state(
         head_optimizer = build_optimizer(groups, config.optimizer)
     scale = LossScale() if config.precision == "fp16" else None
     seed_random(config.seed, 0, world)
-    return State(network, optimizer, head, head_optimizer, average, scale)
-
-
-def initial_network(given: Network) -> nn.Module:
-    """The network that a training begins with.
-
-    Raises:
-        WeightsError: `weights` do not fit.
-    """
-    if given.weights and Path(given.weights).is_dir():
-        return network_of(given.weights, create_model(given.name, **given.arguments()))
-    return create_model(given.name, weights=given.weights, **given.arguments())
-
-
-def parallel(network: nn.Module, config: RecognitionConfig, world: World) -> nn.Module:
-    """The network as the steps call it: compiled where asked for, its gradients averaged.
-
-    The statistics of batch norms are those of the first process, which writes them.
-    """
-    model = network
-    if config.compile:
-        model = torch.compile(model)  # type: ignore[assignment]
-    if world.processes > 1 and not config.fsdp:
-        places = [world.device.index] if world.device.index is not None else None
-        model = DistributedDataParallel(model, places)
-    return model
+    return RecognitionState(network, optimizer, average, scale, 0, head, head_optimizer)
 
 
 def targets_of(config: RecognitionConfig, faces: FaceSet, world: World, log: Log) -> Tensor | None:
@@ -221,24 +197,6 @@ def facts_of(config: RecognitionConfig, faces: FaceSet, network: nn.Module) -> d
         "class_names": list(faces.class_names),
         "versions": {"mindface": __version__, "torch": torch.__version__},
     }
-
-
-def _freeze(network: nn.Module, prefixes: tuple[str, ...]) -> None:
-    named = dict(network.named_parameters())
-    for prefix in prefixes:
-        found = [parameter for name, parameter in named.items() if name.startswith(prefix)]
-        if not found:
-            raise ConfigError(
-                f"network.freeze: no parameter begins with {prefix!r}; they are called "
-                f"{', '.join([*named][:3])}, ..."
-            )
-        for parameter in found:
-            parameter.requires_grad_(False)
-    if not any(parameter.requires_grad for parameter in named.values()):
-        raise ConfigError(
-            f"network.freeze={list(prefixes)} leaves nothing to learn: to train the centres alone, "
-            "set head.first"
-        )
 
 
 def _recompute(network: nn.Module) -> None:

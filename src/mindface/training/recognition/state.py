@@ -1,125 +1,74 @@
-"""Everything a training of a recogniser has learnt so far, to and from a checkpoint."""
+"""What a training of a recogniser has learnt besides its network: the class centres."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mindface.recognition.partial_fc import PartialFC, Shard
-from mindface.training.averaging import WeightAverage
-from mindface.training.checkpoint import Checkpoint, Checkpoints
+from mindface.training.checkpoint import Checkpoint
 from mindface.training.distributed import World
-from mindface.training.scaling import LossScale
+from mindface.training.state import State, Tensors
 from mindface.training.tensors import fill, fill_optimizer, optimizer_state, state_of
 
 COUNTS = ("first", "classes", "sub_centers", "steps")  # of a head, beside its centres
 
 
 @dataclass
-class State:
+class RecognitionState(State):
     """What changes while a recogniser is trained.
 
     Attributes:
-        network: without the wrappers of torch's parallelism.
-        optimizer: of the network.
         head: the margin head, or None.
         head_optimizer: of the head, or None.
-        average: the averaged weights, or None.
-        scale: the loss scale, or None.
-        step: how many steps have been done.
     """
 
-    network: nn.Module
-    optimizer: Optimizer
-    head: PartialFC | None
-    head_optimizer: Optimizer | None
-    average: WeightAverage | None
-    scale: LossScale | None
-    step: int = 0
+    head: PartialFC | None = None
+    head_optimizer: Optimizer | None = None
 
     @property
     def optimizers(self) -> list[Optimizer]:
         """Both, or the network's alone."""
         return [self.optimizer, *([self.head_optimizer] if self.head_optimizer else [])]
 
-    def save(self, checkpoints: Checkpoints, facts: Mapping[str, Any], world: World) -> Path:
-        """Writes a checkpoint; all processes call it together.
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """The network's and the margin's."""
+        margin = [*self.head.margin.parameters()] if self.head is not None else []
+        return [*super().parameters, *margin]
 
-        Args:
-            checkpoints: where.
-            facts: the configuration and whatever else the checkpoint says of itself.
-            world: the processes.
-        """
-        shared = {
-            "network": state_of(self.network.state_dict().items()),
-            "optimizer": optimizer_state(self.optimizer, self.network.named_parameters()),
-        }
-        own = {"random": _random_state(world)}
-        if self.average:
-            shared["average"] = state_of(self.average.state_dict().items())
-        if self.head is not None and self.head_optimizer is not None:
-            own["head"] = _centers(self.head, self.head_optimizer)
-            margin = self.head.margin
-            shared["margin"] = state_of(margin.state_dict().items()) | optimizer_state(
-                self.head_optimizer, margin.named_parameters()
-            )
-        scale = self.scale and asdict(self.scale)
-        facts = {"processes": world.processes, "loss_scale": scale, **facts}
-        return checkpoints.save(self.step, shared, own, facts, world)
+    @property
+    def sharded(self) -> list[nn.Parameter]:
+        """The class centres."""
+        return [self.head.centers] if self.head is not None else []
 
     def load(self, checkpoint: Checkpoint, world: World, seed: int) -> None:
-        """Takes everything from a checkpoint of any number of processes.
-
-        Random numbers go on where they were if there are as many processes as then; else they
-        start from the seed, the step and the rank.
-
-        Raises:
-            WeightsError: it is of another network or head, or cannot be read.
-        """
-        fill(self.network.state_dict().items(), checkpoint.tensors("network"))
-        fill_optimizer(
-            self.optimizer, self.network.named_parameters(), checkpoint.tensors("optimizer")
-        )
-        if self.average:
-            self.average.load_state_dict(checkpoint.tensors("average"))
+        """Takes everything from a checkpoint of any number of processes; see `State.load`."""
         if self.head is not None and self.head_optimizer is not None:
             _load_centers(self.head, self.head_optimizer, checkpoint)
             margin, tensors = self.head.margin, checkpoint.tensors("margin")
             fill(margin.state_dict().items(), tensors)
             fill_optimizer(self.head_optimizer, margin.named_parameters(), tensors)
-        if self.scale and checkpoint.facts.get("loss_scale"):
-            self.scale = LossScale(**checkpoint.facts["loss_scale"])
-        self.step = checkpoint.step
-        if checkpoint.facts.get("processes") == world.processes:
-            _set_random_state(checkpoint.tensors(f"random-{world.rank}"), world)
-        else:
-            seed_random(seed, self.step, world)
+        super().load(checkpoint, world, seed)
 
+    def _shared(self) -> dict[str, Tensors]:
+        parts = super()._shared()
+        if self.head is not None and self.head_optimizer is not None:
+            margin = self.head.margin
+            parts["margin"] = state_of(margin.state_dict().items()) | optimizer_state(
+                self.head_optimizer, margin.named_parameters()
+            )
+        return parts
 
-def seed_random(seed: int, step: int, world: World) -> None:
-    """Seeds torch for what each process draws for itself from a step on."""
-    sequence = np.random.SeedSequence((seed, step, world.rank))
-    torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> 1))
-
-
-def _random_state(world: World) -> dict[str, Tensor]:
-    state = {"cpu": torch.get_rng_state()}
-    if world.device.type != "cpu":
-        state["device"] = getattr(torch, world.device.type).get_rng_state(world.device)
-    return state
-
-
-def _set_random_state(state: Mapping[str, Tensor], world: World) -> None:
-    torch.set_rng_state(state["cpu"])
-    if world.device.type != "cpu" and "device" in state:
-        getattr(torch, world.device.type).set_rng_state(state["device"], world.device)
+    def _own(self, world: World) -> dict[str, Tensors]:
+        parts = super()._own(world)
+        if self.head is not None and self.head_optimizer is not None:
+            parts["head"] = _centers(self.head, self.head_optimizer)
+        return parts
 
 
 def _centers(head: PartialFC, optimizer: Optimizer) -> dict[str, Tensor]:

@@ -15,7 +15,8 @@ from mindface.errors import ConfigError, ImageError
 from mindface.recognition.recognizer import Recognizer, unit
 from mindface.results import Array
 from mindface.training.distributed import World
-from mindface.training.recognition.data import Pixels, check_size
+from mindface.training.loading import Pixels
+from mindface.training.recognition.data import check_size
 
 BATCH = 64
 Track = Callable[[Iterable[int], int, str], Iterator[int]]

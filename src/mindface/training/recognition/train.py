@@ -11,15 +11,18 @@ from __future__ import annotations
 from contextlib import closing, nullcontext
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from mindface.datasets import FaceSet
 from mindface.recognition.losses import Margin
 from mindface.training.checkpoint import Checkpoint, Checkpoints
 from mindface.training.distributed import World, joined
+from mindface.training.loading import loaded
 from mindface.training.log import Log
+from mindface.training.networks import parallel
 from mindface.training.recognition.config import RecognitionConfig
-from mindface.training.recognition.data import Faces, loaded
+from mindface.training.recognition.data import Faces, collate
 from mindface.training.recognition.plan import make_plan
 from mindface.training.recognition.setup import (
     build_state,
@@ -27,20 +30,13 @@ from mindface.training.recognition.setup import (
     facts_of,
     margin_of,
     open_sets,
-    parallel,
     targets_of,
 )
-from mindface.training.recognition.state import State
-from mindface.training.recognition.step import (
-    backward,
-    check_finite,
-    clip,
-    measured,
-    set_mode,
-    set_rate,
-)
+from mindface.training.recognition.step import backward, measured, set_strength
 from mindface.training.recognition.verifier import Verifier
 from mindface.training.sampler import GlobalBatches
+from mindface.training.state import State
+from mindface.training.step import check_finite, clip, set_mode, set_rate, take_step
 from mindface.training.stopping import stop_requested
 
 
@@ -99,34 +95,31 @@ def train(
         if last:
             state.load(last, world, config.seed)
         targets = targets_of(config, faces, world, log)
-        model = parallel(state.network, config, world)
+        model = parallel(state.network, world, compiled=config.compile, sharded=config.fsdp)
         facts = facts_of(config, faces, state.network)
 
-        read = loaded(Faces(faces, config), batches, config.data.workers, world.device)
+        pictures = Faces(faces, config)
+        read = loaded(pictures, batches, collate, config.data.workers, world.device)
         with log, stop_requested() as stopping, closing(read):
             if last is None and config.network.weights:
                 state.save(checkpoints, facts | verify(state, verifier, world, log), world)
             for batch in read:
                 log.skipped([faces.describe(index) for index in batch.skipped])
-                rate = set_rate(state, config, epoch)
+                rate = set_rate(state, config, config.data.batch, epoch)
+                set_strength(state, config, epoch)
                 since = state.step / epoch - config.head.start
                 alone = 0 <= since < config.head.first
                 set_mode(state.network, not alone)
                 outcome = backward(
                     model, state, batch, targets, config, world, margin=since >= 0, alone=alone
                 )
-                norm = clip(state, config)
-                check_finite(norm, state, outcome, batch, faces, world)
+                norm = clip(state, config.optimizer.max_norm)
+                odd = ~torch.isfinite(outcome.embeddings).all(1)
+                check_finite(norm, state, outcome.losses, batch.indices, odd, faces.describe, world)
                 state.step += 1
                 logged = state.step % config.log_every == 0 or state.step == total
                 values = measured(state, outcome, world) if logged else {}
-                if state.scale is None or state.scale.update(norm):
-                    for optimizer in state.optimizers:
-                        optimizer.step()
-                    if state.average:
-                        state.average.update(state.network)
-                for optimizer in state.optimizers:
-                    optimizer.zero_grad()
+                take_step(state, norm)
 
                 if logged:
                     log.write(state.step, {**values, "rate": rate})

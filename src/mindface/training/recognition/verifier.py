@@ -19,8 +19,9 @@ from mindface.recognition.recognizer import unit
 from mindface.recognition.ten_fold import ten_fold
 from mindface.recognition.verification import pair_scores, score_table
 from mindface.results import Array
+from mindface.training.loading import Pixels, to_input
 from mindface.training.recognition.config import RecognitionConfig, VerificationSet
-from mindface.training.recognition.data import Pixels, check_size, to_input
+from mindface.training.recognition.data import check_size
 
 BATCH = 64
 RATE = 1e-3
