@@ -1,4 +1,4 @@
-"""SGD and AdamW: which parameters decay, how the step is taken, how gradients are clipped."""
+"""SGD, AdamW, Muon: which parameters decay, how the step is taken, how gradients are clipped."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch.distributed.tensor import DTensor
 from torch.nn.utils import get_total_norm
 
 from mindface.training.config import Config
+from mindface.training.muon import Muon
 from mindface.training.schedule import scaled_rate
 
 TOKENS = {"pos_embed", "cls_token", "mask_token"}
@@ -25,15 +26,17 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 class Optimizer(Config):
     """The rule by which gradients change parameters."""
 
-    name: Literal["sgd", "adamw"] = Field(default="sgd", description="The rule.")
+    name: Literal["sgd", "adamw", "muon"] = Field(default="sgd", description="The rule.")
     lr: float = Field(default=0.1, gt=0, description="The highest learning rate.")
     reference_batch: int | None = Field(
         default=None,
         gt=0,
         description="The batch that `lr` is for, scaled to others; null: any batch.",
     )
-    momentum: Decay = Field(default=0.9, description="Of SGD.")
-    betas: tuple[Decay, Decay] = Field(default=(0.9, 0.999), description="Of AdamW.")
+    momentum: Decay = Field(default=0.9, description="Of SGD and Muon.")
+    betas: tuple[Decay, Decay] = Field(
+        default=(0.9, 0.999), description="Of AdamW, and of what Muon leaves to it."
+    )
     weight_decay: float = Field(
         default=5e-4,
         ge=0,
@@ -104,13 +107,15 @@ def _decays(module: nn.Module, name: str, parameter: nn.Parameter) -> bool:
 
 
 def build_optimizer(groups: Sequence[Group], config: Optimizer) -> torch.optim.Optimizer:
-    """The optimiser of the groups, by torch's fused kernels on CPU and CUDA.
+    """The optimiser of the groups, for SGD and AdamW by torch's fused kernels on CPU and CUDA.
 
     Its learning rate is `config.lr` until the loop sets that of the step.
     """
     devices = {parameter.device.type for group in groups for parameter in group["params"]}
     shared: dict[str, Any] = {"lr": config.lr, "fused": devices <= FUSED or None}
     parameters = [dict(group) for group in groups]
+    if config.name == "muon":
+        return Muon(parameters, config.lr, config.momentum, config.betas)
     if config.name == "sgd":
         return torch.optim.SGD(parameters, momentum=config.momentum, **shared)
     return torch.optim.AdamW(parameters, betas=config.betas, **shared)

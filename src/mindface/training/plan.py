@@ -18,7 +18,8 @@ from mindface.training.checkpoint import size_on_disk
 from mindface.training.distributed import World
 from mindface.training.settings import Settings
 
-COPIES = {"sgd": 3, "adamw": 4}  # of a parameter: itself, its gradient, what the optimiser keeps
+# of a parameter: itself, its gradient, what the optimiser keeps
+COPIES = {"sgd": 3, "adamw": 4, "muon": 3}
 FLOAT = 4  # bytes
 
 

@@ -112,12 +112,12 @@ def learning_rate(
 
 
 def scaled_rate(
-    rate: float, batch: int, reference_batch: int, optimizer: Literal["sgd", "adamw"]
+    rate: float, batch: int, reference_batch: int, optimizer: Literal["sgd", "adamw", "muon"]
 ) -> float:
     """The learning rate for a batch, given the one that suits another batch.
 
     In proportion for SGD (Goyal et al., https://arxiv.org/abs/1706.02677, section 2.1), to the
-    square root for AdamW (Malladi et al., https://arxiv.org/abs/2205.10287, section 5).
+    square root for AdamW (Malladi et al., https://arxiv.org/abs/2205.10287, section 5) and Muon.
 
     Args:
         rate: for the reference batch.

@@ -145,10 +145,12 @@ def test_a_training_that_is_done_does_nothing_more(tmp_path):
     assert (tmp_path / "metrics.jsonl").read_text() == lines
 
 
-def test_a_longer_training_goes_on_from_a_shorter_one(tmp_path):
-    trained(tmp_path / "short", "schedule.epochs=2")
-    longer = trained(tmp_path / "short", "schedule.epochs=3")
-    whole = trained(tmp_path / "whole", "schedule.epochs=3")
+@pytest.mark.parametrize("optimizer", ["sgd", "muon"])
+def test_a_longer_training_goes_on_from_a_shorter_one(tmp_path, optimizer):
+    rule = f"optimizer.name={optimizer}"
+    trained(tmp_path / "short", rule, "schedule.epochs=2")
+    longer = trained(tmp_path / "short", rule, "schedule.epochs=3")
+    whole = trained(tmp_path / "whole", rule, "schedule.epochs=3")
     assert differing(everything(longer), everything(whole)) == []
 
 

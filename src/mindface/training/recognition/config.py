@@ -152,6 +152,8 @@ class RecognitionConfig(Settings):
                 yield f"{key} is for the blocks of a ViT, and {network.name} has none"
         if self.fsdp and self.channels_last:
             yield "fsdp shards parameters in their plain order: set channels_last=false"
+        if self.fsdp and self.optimizer.name == "muon":
+            yield "fsdp gives each process a part of a matrix, and muon needs whole ones"
         taught = bool(distillation.teachers)
         if taught and not (distillation.cosine or distillation.relational):
             yield "distillation.cosine and relational are both 0, so teachers teach nothing"

@@ -21,7 +21,7 @@ from mindface.training.checkpoint import Checkpoint
 from mindface.training.distributed import World
 from mindface.training.log import Log
 from mindface.training.networks import freeze, initial_network
-from mindface.training.optimizers import build_optimizer, parameter_groups
+from mindface.training.optimizers import Optimizer, build_optimizer, parameter_groups
 from mindface.training.recognition.config import Data, Head, RecognitionConfig, Source
 from mindface.training.recognition.state import RecognitionState
 from mindface.training.recognition.teachers import fuse, teacher_embeddings
@@ -158,10 +158,15 @@ def build_state(
             filter_threshold=config.head.filter,
         ).to(world.device)
         groups = parameter_groups(head, config.optimizer.weight_decay)
-        head_optimizer = build_optimizer(groups, config.optimizer)
+        head_optimizer = build_optimizer(groups, _of_centers(config.optimizer))
     scale = LossScale() if config.precision == "fp16" else None
     seed_random(config.seed, 0, world)
     return RecognitionState(network, optimizer, average, scale, 0, head, head_optimizer)
+
+
+def _of_centers(optimizer: Optimizer) -> Optimizer:
+    """How class centres move: they are rows on their own, no matrix for Muon."""
+    return optimizer.model_copy(update={"name": "adamw"}) if optimizer.name == "muon" else optimizer
 
 
 def targets_of(config: RecognitionConfig, faces: FaceSet, world: World, log: Log) -> Tensor | None:
