@@ -8,6 +8,7 @@ from typer.main import get_command
 
 from mindface.cli.data import app
 from mindface.datasets import open_faces
+from mindface.datasets.scene_synth import synth_scenes
 from mindface.datasets.synth import synth_faces
 
 PEOPLE = [f"person_{number:04d}" for number in range(6)]
@@ -48,6 +49,71 @@ def test_synthetic_people(mindface, tmp_path):
     again = mindface(*command)
     assert again.code == 12
     assert "not empty" in again.err
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    """A folder of synthetic pictures with faces, and their label.txt."""
+    folder = tmp_path_factory.mktemp("data") / "scenes"
+    synth_scenes(folder, pictures=3)
+    return folder
+
+
+def test_synthetic_scenes(mindface, tmp_path, scenes):
+    folder = tmp_path / "scenes"
+    command = ("data", "synth", "scenes", folder, "--pictures", "3")
+    code, out, _ = mindface(*command)
+    assert (code, out) == (0, f"{folder}: 3 pictures, and label.txt\n")
+    assert (folder / "label.txt").read_bytes() == (scenes / "label.txt").read_bytes()
+    again = mindface(*command)
+    assert again.code == 12
+    assert "not empty" in again.err
+
+
+def test_labels_of_scenes_are_checked(mindface, scenes, tmp_path):
+    labels = scenes / "label.txt"
+    code, out, _ = mindface("data", "check", labels)
+    assert code == 0
+    assert f"{labels}: " in out
+    assert "faces in 3 pictures" in out
+    assert out.count(": 0\n") >= 8
+    damaged = tmp_path / "label.txt"
+    damaged.write_text(labels.read_text() + "1 2 0 4\n# missing.jpg\n")
+    code, out, err = mindface("data", "check", damaged, "--images", scenes / "images")
+    assert code == 5
+    assert "unreadable: 1" in out
+    assert "no area: 1\n" in out
+    assert "face" in out.split("no area")[1].splitlines()[1]
+    assert f"{damaged}: pictures or faces cannot be" in err
+    both = ("data", "check", labels, damaged, "--images", scenes / "images", "--json")
+    code, out, _ = mindface(*both)
+    assert code == 5
+    assert [len(report["no_area"]) for report in json.loads(out)["sets"]] == [0, 1]
+    damaged.write_text("# 00000.jpg\n")
+    suspicious = ("data", "check", damaged, "--images", scenes / "images")
+    assert mindface(*suspicious).code == 0
+    code, out, err = mindface(*suspicious, "--strict")
+    assert code == 5
+    assert "in the folder, but not labelled: 2" in out
+    assert "--strict" in err
+
+
+@pytest.mark.shared
+def test_photos_are_labelled_by_a_detector(mindface, models, scenes, tmp_path):
+    folder, output = tmp_path / "photos", tmp_path / "labels.json"
+    shutil.copytree(scenes / "images", folder)
+    (folder / "broken.jpg").write_bytes(b"no")
+    options = (*models[:2], "--engine", "onnxruntime", "--precision", "fp32", "--scales", "1,2")
+    code, out, err = mindface("data", "label", folder, output, *options)
+    assert code == 0, err
+    assert out.startswith(f"{output}: ")
+    assert "1 of 4 photos skipped" in err
+    assert mindface("data", "check", output, "--images", folder).code == 0
+    again = mindface("data", "label", folder, output, *options)
+    assert (again.code, "already" in again.err) == (12, True)
+    other = mindface("data", "label", folder, tmp_path / "b.json", *options, "--json", "--strict")
+    assert other.code == 10
+    assert json.loads(other.out)["photos"] == 3
 
 
 def test_split_and_pack(mindface, synthetic, tmp_path):
@@ -110,6 +176,11 @@ def test_without_weights_noise_is_not_looked_for(mindface, synthetic, monkeypatc
         (["check", "{set}", "--exclude-list", "x.txt"], 2, "--against"),
         (["check", "{set}", "--against", "{set}"], 2, "needs a recogniser"),
         (["check", "{set}", "--unlabelled", "other"], 2, "--unlabelled"),
+        (["check", "{set}", "labels.json"], 2, "not both"),
+        (["check", "{set}", "--images", "{set}"], 2, "goes with labels"),
+        (["check", "labels.json"], 5, "labels.json: cannot be read"),
+        (["check", "names.txt", "--images", "nowhere"], 4, "say where the pictures are"),
+        (["label", "{set}", "x.json", "--scales", "1,0"], 2, "numbers above 0"),
         (["split", "{set}", "--output", "x.txt", "--share", "0"], 2, "nobody of 6 people"),
         (["pack", "{set}", "x.rec", "--people", "a", "--without", "b"], 2, "--people or --without"),
         (["pack", "{set}", "x.rec", "--people", "missing.txt"], 12, "missing.txt"),

@@ -21,6 +21,7 @@ from mindface.errors import ImageError, MindFaceError
 from mindface.training.sampler import GlobalBatches
 
 Batch = TypeVar("Batch")
+Picture = TypeVar("Picture")
 Pixels = NDArray[np.uint8]
 
 MOST_SUBSTITUTES = 100
@@ -66,8 +67,8 @@ def loaded(
 
 
 def read_or_next(
-    read: Callable[[int], Pixels], index: int, count: int, strict: bool
-) -> tuple[Pixels, int, tuple[int, ...]]:
+    read: Callable[[int], Picture], index: int, count: int, strict: bool
+) -> tuple[Picture, int, tuple[int, ...]]:
     """A picture, or in its place the next one that can be read.
 
     Args:

@@ -129,7 +129,7 @@ class Log:
         self.say(f"verification at step {step}: {text}")
         areas = [value for name, value in figures.items() if name.endswith("/auc")]
         falls = bool(self._losses) and self._losses[-1] < FALLEN * self._losses[0]
-        if falls and all(area < CHANCE for area in areas):
+        if falls and areas and max(areas) < CHANCE:
             self.say(
                 "warning: the loss falls, but verification is no better than chance: labels, "
                 "alignment or colours of the two sets may differ, or the network only memorises"

@@ -71,7 +71,8 @@ class Muon(torch.optim.Optimizer):
         mean: Tensor = state["exp_avg"].mul_(first).add_(gradient, alpha=1 - first)
         square = state["exp_avg_sq"].mul_(second).addcmul_(gradient, gradient, value=1 - second)
         deviation: Tensor = (square / (1 - second**count)).sqrt_().add_(EPSILON)
-        return mean / (1 - first**count) / deviation
+        step: Tensor = mean / (1 - first**count) / deviation
+        return step
 
 
 def _orthogonal(matrix: Tensor) -> Tensor:

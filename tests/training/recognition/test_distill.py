@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from compared import differing
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import Colors, TinyFaces, differing, metrics, settings, teacher, trained
+from tiny import Colors, TinyFaces, metrics, settings, teacher, trained
 
 from mindface.datasets import decode
 from mindface.errors import ConfigError, ImageError

@@ -5,17 +5,9 @@ import signal
 
 import pytest
 import torch
+from compared import differing, everything
 from processes import apart
-from tiny import (
-    TinyFaces,
-    differing,
-    everything,
-    metrics,
-    settings,
-    tiny_network,
-    trained,
-    write_faces,
-)
+from tiny import TinyFaces, metrics, settings, tiny_network, trained, write_faces
 from torch import nn
 
 from mindface.errors import WeightsError

@@ -6,8 +6,9 @@ import time
 
 import pytest
 import torch
+from compared import differing, everything
 from processes import apart
-from tiny import TinyFaces, differing, everything, metrics, settings, tiny_network, trained
+from tiny import TinyFaces, metrics, settings, tiny_network, trained
 from torch import nn
 
 from mindface.errors import ConfigError, WeightsError

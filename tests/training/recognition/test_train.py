@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from tiny import TinyFaces, differing, everything, metrics, settings, tiny_network, trained
+from compared import differing, everything
+from tiny import TinyFaces, metrics, settings, tiny_network, trained
 from torch import nn
 
 from mindface.errors import ConfigError, ImageError, TrainingError, WeightsError

@@ -139,25 +139,6 @@ def trained(output, *overrides, **parts):
     return train(settings(output, *overrides), **parts)
 
 
-def everything(checkpoint):
-    """All tensors of a checkpoint by part and name."""
-    return {
-        f"{part}/{name}": tensor.clone()
-        for part in checkpoint.names()
-        for name, tensor in checkpoint.tensors(part).items()
-    }
-
-
-def differing(first, second):
-    """The names of tensors that differ in a bit, or are in one only."""
-    keys = first.keys() | second.keys()
-    return sorted(
-        key
-        for key in keys
-        if key not in first or key not in second or not torch.equal(first[key], second[key])
-    )
-
-
 def metrics(output, key="loss"):
     """The values of a key by step, each of which must be there once."""
     lines = (Path(output) / "metrics.jsonl").read_text().splitlines()

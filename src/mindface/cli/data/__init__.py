@@ -1,9 +1,10 @@
-"""`mindface data`: sets of faces, built, checked, split and packed."""
+"""`mindface data`: sets of faces, built, checked, labelled, split and packed."""
 
 import typer
 
 from mindface.cli.data.build import build
 from mindface.cli.data.check import check
+from mindface.cli.data.label import label
 from mindface.cli.data.pack import pack
 from mindface.cli.data.split import split
 from mindface.cli.data.synth import app as synth
@@ -14,6 +15,6 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-for verb in (build, check, split, pack):
+for verb in (build, check, label, split, pack):
     app.command()(verb)
 app.add_typer(synth)

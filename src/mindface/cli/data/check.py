@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mindface.cli.data.check_scenes import check_scenes
 from mindface.cli.data.shared import (
     Row,
     Same,
@@ -28,11 +29,16 @@ if TYPE_CHECKING:
     from mindface.datasets.check import Checked
     from mindface.datasets.noise import Limits
 
+LABELS = (".json", ".txt")
+
 
 @runs_models("detector")
 def check(
     sets: Annotated[
-        list[str], typer.Argument(metavar="SET...", help="A folder per person, a .rec, or tars.")
+        list[str],
+        typer.Argument(
+            metavar="SET...", help="A folder per person, a .rec, tars, or labels: .json, .txt."
+        ),
     ],
     unlabelled: Annotated[
         list[str] | None,
@@ -45,6 +51,12 @@ def check(
         Path | None,
         typer.Option(metavar="FILE", help="With --against: write them, for data.sets.0.exclude."),
     ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="With labels: their pictures; default: images beside them."
+        ),
+    ] = None,
     same: Same = 0.45,
     unlike: Unlike = 0.2,
     strict: Annotated[
@@ -54,18 +66,34 @@ def check(
     *,
     models: ModelOptions,
 ) -> None:
-    """Find what is wrong with sets of aligned faces: damage, label noise, people in two sets.
+    """Find what is wrong with sets of aligned faces, or with labels to train detectors with.
 
-    Every picture is decoded. With a recogniser, likely wrong labels, near duplicates, people under
-    two names and people in two of the sets are found by their embeddings, which are kept in the
-    cache. Damage is an error (exit code 5). --recognizer none does without.
+    Every picture is decoded. Of aligned faces: damage, label noise, people in two sets. With a
+    recogniser, likely wrong labels, near duplicates, people under two names and people in two of
+    the sets are found by their embeddings, which are kept in the cache. Damage is an error (exit
+    code 5). --recognizer none does without.
 
     With --json: sets (of each pictures, people, nobodys, pictures_per_person, people_with_one,
     sizes, gray, black_corners, damaged, unfit, faults, wrong_labels, duplicates, same_people),
     shared_people and against (set, name, other_set, other, similarity); null: not looked for.
 
+    Of labels (label.txt, WIDER FACE's lists, COCO JSON) errors are pictures that are missing or
+    unreadable, boxes without an area or outside the picture, landmarks outside their box or with
+    left and right exchanged, and faces that are there twice; pictures without faces, twice, or
+    without labels are suspicious. With --json: sets (of each labels, pictures, faces,
+    with_landmarks, ignored, sides, reaching_out, unreadable, no_area, outside, landmarks_outside,
+    mirrored, twice, duplicates, without_faces, unlisted).
+
     Example: mindface data check faces/ --against lfw/ --exclude-list exclude.txt
     """
+    labels = [path for path in sets if Path(path).suffix in LABELS]
+    if labels and len(labels) < len(sets):
+        raise typer.BadParameter("give labels for detectors or sets of faces, not both")
+    if labels:
+        check_scenes(sets, images, strict=strict, as_json=as_json)
+        return
+    if images:
+        raise typer.BadParameter("goes with labels: .json or .txt", param_hint="--images")
     from mindface.datasets import open_faces
     from mindface.datasets.check import check as check_set
     from mindface.datasets.noise import Limits

@@ -39,3 +39,21 @@ def faces(
     show = partial(track, total=people, what="people")
     synth_faces(folder, people, pictures, seed, progress=show)
     print(f"{folder}: {people * pictures} photos of {people} people")
+
+
+@app.command()
+def scenes(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder.")],
+    pictures: Annotated[int, typer.Option(min=1, help="How many.")] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="Another one makes others.")] = 0,
+    size: Annotated[int, typer.Option(min=64, max=4096, help="Height and width, pixels.")] = 320,
+) -> None:
+    """Make pictures with up to 12 faces of many sizes, and their label.txt, to train detectors.
+
+    Example: mindface data synth scenes scenes/ --pictures 200
+    """
+    from mindface.datasets.scene_synth import synth_scenes
+
+    show = partial(track, total=pictures, what="pictures")
+    synth_scenes(folder, pictures, seed, size, progress=show)
+    print(f"{folder}: {pictures} pictures, and label.txt")
