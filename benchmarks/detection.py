@@ -2,6 +2,7 @@
 
     python benchmarks/detection.py evaluation
     python benchmarks/detection.py step
+    python benchmarks/detection.py pictures
 
 - `evaluation`: the official one, against the loop that its protocol describes. `../shared` has the
   ground truth and the predictions of a detector for all 3,226 images.
@@ -9,6 +10,9 @@
   of Pytorch_Retinaface: a Python loop over the pictures, and two sorts to find hard negatives.
   Pictures of 640x640 with 1 to 60 faces; both take turns, ratios are within a turn.
   On a busy machine set OMP_NUM_THREADS=1: threads that wait for a taken core measure the waiting.
+- `pictures`: detection at three sizes in each engine, against the plain loop over ONNX Runtime:
+  resize, subtract the mean, run with its defaults, decode all anchors, suppress in Python. Then the
+  share of decoding and suppression. Real pictures, decoded before; one scale; all threads.
 """
 
 from __future__ import annotations
@@ -21,17 +25,24 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
+import onnxruntime
 import torch
 import torch.nn.functional as F
+from plain_detector import PlainDetector
 from torch import Tensor
 
 from mindface import create_model
 from mindface.detection.anchors import VARIANCES, anchors
+from mindface.detection.detector import Detector, Look, decode, merge, to_input
 from mindface.detection.evaluation import match, overlaps
 from mindface.detection.losses import MultiBoxLoss
 from mindface.formats.wider_face import Floats, GroundTruth, read_ground_truth, read_predictions
+from mindface.imaging import read
+from mindface.zoo.cache import bundled_path
+from mindface.zoo.catalogue import DEFAULT_DETECTOR, get
 
 DATA = Path("../shared/data/widerface")
+PHOTOS = DATA / "val200" / "images"
 PREDICTIONS = DATA / "retinaface_mobilenet025_val_predictions.zip"
 STEPS = 1000
 
@@ -294,9 +305,58 @@ def jaccard(a: Tensor, b: Tensor) -> Tensor:
     return shared / (areas_a[:, None] + areas_b[None] - shared)
 
 
+def pictures(sizes: Sequence[int] = (320, 640, 1280), rounds: int = 5) -> None:
+    """Milliseconds a picture, medians over rounds in which all take turns."""
+    photos = [read(path) for path in sorted(PHOTOS.glob("*.jpg"))[:20]]
+    model = str(bundled_path(get(DEFAULT_DETECTOR)))
+    for size in sizes:
+        candidates: dict[str, Callable[[np.ndarray], object]] = {
+            "plain loop": PlainDetector(model, size)
+        }
+        for engine in ("onnxruntime", "openvino"):
+            detector = Detector(
+                model, input_size=size, scales=(1.0,), engine=engine, precision="fp32"
+            )
+            candidates[f"ours, {engine}"] = detector.detect
+        seconds: dict[str, list[float]] = {name: [] for name in candidates}
+        for turn in range(rounds + 1):
+            for name, detect in candidates.items():
+                taken = timed(lambda detect=detect: [detect(photo) for photo in photos])[0]
+                if turn:  # the first prepares shapes
+                    seconds[name].append(taken / len(photos))
+        print(f"{size} pixels")
+        for name, found in seconds.items():
+            ratios = [a / b for a, b in zip(seconds["plain loop"], found, strict=True)]
+            middle = statistics.median(found) * 1e3
+            print(f"  {name:20} {middle:8.2f} ms   {statistics.median(ratios):5.2f}")
+    shares(photos, model)
+
+
+def shares(photos: Sequence[np.ndarray], model: str) -> None:
+    """Decoding and suppression at 640 pixels, against the network."""
+    detector = Detector(model, scales=(1.0,), engine="onnxruntime", precision="fp32")
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    head = detector.record.detection
+    network = after = 0.0
+    for photo in photos:
+        look = Look.at(detector.open(photo), 640, 1.0)
+        inputs = to_input([look], detector.record.preprocessing)
+        feed = {session.get_inputs()[0].name: inputs}
+        session.run(None, feed)
+        taken, outputs = timed(lambda feed=feed: session.run(None, feed))
+        network += taken
+        first = [output[0] for output in outputs]
+        after += timed(
+            lambda first=first, look=look: merge(
+                [decode(first, look.shape, head, 0.5)], detector.thresholds
+            )
+        )[0]
+    print(f"decoding and suppression: {after / network:.1%} of the network's time at 640 pixels")
+
+
 OURS = MultiBoxLoss()
 LOSSES: dict[str, Loss] = {"Pytorch_Retinaface": looped_loss, "ours": our_loss}
-PARTS = {"evaluation": evaluation, "step": step}
+PARTS = {"evaluation": evaluation, "step": step, "pictures": pictures}
 
 if __name__ == "__main__":
     for part in sys.argv[1:] or PARTS:

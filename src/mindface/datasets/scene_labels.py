@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from mindface.detection.augmentation import MIRRORED
 from mindface.detection.detector import Candidates, Detector, Look, Opened
+from mindface.detection.framing import MIRRORED
 from mindface.detection.policies import mirrored
 from mindface.detection.voting import vote
 from mindface.errors import ConfigError, ImageError, IntegrityError

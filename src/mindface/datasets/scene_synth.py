@@ -35,7 +35,7 @@ from mindface.datasets.synth import (
     _warped,
     _whole,
 )
-from mindface.detection.augmentation import MIRRORED
+from mindface.detection.framing import MIRRORED
 from mindface.formats.retinaface_labels import LabelledFaces, write_labels
 from mindface.geometry import aligned_landmarks, iou, similarity_transform
 from mindface.golden import Portrait, portraits

@@ -13,9 +13,9 @@ from typing import Annotated
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from mindface import pixels
 from mindface.geometry import Image, aligned_landmarks
 
 Generator = np.random.Generator
@@ -23,13 +23,6 @@ Range = tuple[float, float]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 GRAY = (0.299, 0.587, 0.114)  # ITU-R BT.601
-INTERPOLATIONS = (
-    cv2.INTER_NEAREST_EXACT,
-    cv2.INTER_LINEAR,
-    cv2.INTER_AREA,
-    cv2.INTER_CUBIC,
-    cv2.INTER_LANCZOS4,
-)
 BORDERS = (cv2.BORDER_CONSTANT, cv2.BORDER_REFLECT_101)
 
 # A mask in eye distances from the tip of the nose: its upper rim from left to right, which is worn
@@ -135,8 +128,7 @@ def photometric(
 
 def grayscale(face: Image, rng: Generator) -> Image:
     """Takes the colours away; draws nothing."""
-    gray = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)
-    return np.asarray(cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB), np.uint8)
+    return pixels.gray(face)
 
 
 def crop_pad(
@@ -205,20 +197,7 @@ def blur(
         deviation: of the Gaussian of a lens out of focus, in pixels.
         length: of a movement, in pixels.
     """
-    if rng.random() < 0.5:
-        return np.asarray(cv2.GaussianBlur(face, (0, 0), rng.uniform(*deviation)), np.uint8)
-    kernel = _motion(rng.uniform(*length), rng.uniform(0, math.pi))
-    return np.asarray(cv2.filter2D(face, -1, kernel), np.uint8)
-
-
-def _motion(length: float, angle: float) -> NDArray[np.float32]:
-    """A line of a sum of 1 through the middle of a square with odd sides."""
-    reach = np.array([math.cos(angle), math.sin(angle)]) * (length - 1) / 2
-    middle = math.ceil((length - 1) / 2)
-    start, end = np.rint((middle + np.array([-reach, reach])) * 256).astype(int).tolist()
-    line = np.zeros((2 * middle + 1, 2 * middle + 1), np.uint8)
-    cv2.line(line, start, end, (255,), lineType=cv2.LINE_AA, shift=8)
-    return np.asarray(line / line.sum(), np.float32)
+    return pixels.blurred(face, rng, deviation, length)
 
 
 def low_resolution(face: Image, rng: Generator, share: Range = (0.2, 1.0)) -> Image:
@@ -234,7 +213,9 @@ def low_resolution(face: Image, rng: Generator, share: Range = (0.2, 1.0)) -> Im
     """
     height, width = face.shape[:2]
     left = rng.uniform(*share)
-    down, up = (INTERPOLATIONS[index] for index in rng.integers(len(INTERPOLATIONS), size=2))
+    down, up = (
+        pixels.INTERPOLATIONS[index] for index in rng.integers(len(pixels.INTERPOLATIONS), size=2)
+    )
     size = max(int(left * width), 1), max(int(left * height), 1)
     small = cv2.resize(face, size, interpolation=down)
     return np.asarray(cv2.resize(small, (width, height), interpolation=up), np.uint8)
@@ -249,10 +230,7 @@ def jpeg(face: Image, rng: Generator, quality: tuple[int, int] = (20, 95)) -> Im
         quality: the lowest and the highest, of 0 to 100.
     """
     level = int(rng.integers(*quality, endpoint=True))
-    bgr = cv2.cvtColor(face, cv2.COLOR_RGB2BGR)
-    _, written = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, level])
-    bgr = np.asarray(cv2.imdecode(written, cv2.IMREAD_COLOR), np.uint8)
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+    return pixels.jpeg(face, level)
 
 
 # As a photo comes about: what is worn, where the face lies, light, what is hidden, the camera.

@@ -19,6 +19,7 @@ from mindface.detection.scene import Scene
 from mindface.errors import ConfigError
 from mindface.formats.wider_face import GroundTruth
 from mindface.geometry import iou, nms
+from mindface.models import convention
 from mindface.training.detection.config import STRIDE, DetectionConfig, Source
 from mindface.training.detection.step import prepared
 
@@ -141,7 +142,9 @@ def find(
     kind = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     scaled = cv2.resize(image, None, fx=scale, fy=scale, interpolation=kind)
     height, width = (-(-side // STRIDE) * STRIDE for side in scaled.shape[:2])
-    canvas = np.zeros((height, width, 3), np.uint8)
+    facts = convention(name).preprocessing
+    mean = facts.mean[::-1] if facts.color == "bgr" else facts.mean
+    canvas = np.full((height, width, 3), mean, np.uint8)
     canvas[: scaled.shape[0], : scaled.shape[1]] = scaled
     inputs = prepared(torch.from_numpy(canvas[None]), name, device)
     boxes, scores, landmarks = (part[0].float().cpu().numpy() for part in network(inputs))

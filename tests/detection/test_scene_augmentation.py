@@ -5,33 +5,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from mindface.detection.accessories import FACE, face_mask, sunglasses
 from mindface.detection.augmentation import (
-    FACE,
-    INTERPOLATIONS,
-    MEAN,
     ORDER,
-    RETINAFACE_SCALES,
-    SCRFD_SCALES,
     SceneAugmentation,
     blurred,
-    face_mask,
     grayscale,
-    ignoring_small,
     jpeg,
     low_light,
     low_resolution,
+    photometric,
+)
+from mindface.detection.framing import (
+    MEAN,
+    RETINAFACE_SCALES,
+    SCRFD_SCALES,
+    ignoring_small,
     mirrored,
     mosaic,
     pad_to_square,
-    photometric,
     random_square_crop,
     resized,
     rotated,
     selfie,
-    sunglasses,
 )
 from mindface.detection.scene import Scene
 from mindface.golden import portraits
+from mindface.pixels import INTERPOLATIONS
 
 BACKGROUND = (10, 20, 30)
 COLORS = [(250, 0, 0), (0, 250, 0), (0, 0, 250), (250, 250, 0)]
