@@ -24,6 +24,7 @@ WIDER = Path("../shared/data/widerface/val200")
 HELD_OUT = Path("recipes/arcface_mobilefacenet/people/celeba200_held_out.txt")
 SIDE = 640
 LEAST = 8  # pixels of a face's short side in a crowd
+DOUBT = 0.3  # what the looks agree on less is background
 GRIDS = ((4, 1), (2, 3), (3, 3), (4, 4))  # mosaics of mosaics: 16 to 256 photos
 
 Draw = Callable[[], Scene]
@@ -36,6 +37,13 @@ def divide() -> dict[str, SceneFiles]:
     images = read_coco(WORK / "labels.json")
     parts = {"train": [], "held_out": []}
     for image in images:
+        sure = image.scores >= DOUBT
+        image = image._replace(
+            boxes=image.boxes[sure],
+            landmarks=image.landmarks[sure],
+            ignored=image.ignored[sure],
+            scores=image.scores[sure],
+        )
         parts["held_out" if Path(image.name).parts[0] in held_out else "train"].append(image)
     for name, part in parts.items():
         write_coco(WORK / f"{name}.json", part)

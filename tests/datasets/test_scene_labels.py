@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mindface.datasets.scene_labels import BATCH, label_photos, voted
+from mindface.datasets.scene_labels import BATCH, agreed, label_photos
 from mindface.datasets.scenes import open_scenes
 from mindface.detection.detector import Candidates, Detector
 from mindface.errors import ConfigError, ImageError, IntegrityError
@@ -187,20 +187,38 @@ def test_what_cannot_be_labelled(photos, tmp_path):
     assert path.read_text() == "mine"
 
 
-def test_voting_joins_landmarks_as_it_joins_boxes():
-    boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [40, 40, 60, 60], [40, 40, 60, 60]])
-    points = np.arange(4, dtype=np.float32)[:, None, None] * np.ones((4, 5, 2), np.float32)
-    scores = np.array([0.5, 0.5, 0.9, 0.3], np.float32)
-    faces = voted(Candidates(boxes.astype(np.float32), scores, points), 0.4)
-    assert faces.scores.tolist() == pytest.approx([0.9, 0.5])
-    np.testing.assert_allclose(faces.boxes, [[40, 40, 60, 60], [0.5, 0, 10.5, 10]])
-    np.testing.assert_allclose(faces.landmarks[:, 0, 0], [2.25, 0.5], rtol=1e-5)
+def look(*faces):
+    """What a look found: boxes, each with its score; all landmarks at its left edge."""
+    boxes = np.array([box for box, _ in faces], np.float32).reshape(-1, 4)
+    points = boxes[:, None, :1] * np.ones((1, 5, 2), np.float32)
+    return Candidates(boxes, np.array([score for _, score in faces], np.float32), points)
 
 
-def test_a_face_that_one_look_alone_found_once_is_dropped():
-    box = np.array([[0, 0, 10, 10]], np.float32)
-    found = voted(Candidates(box, np.ones(1, np.float32), np.zeros((1, 5, 2), np.float32)), 0.4)
-    assert [len(found.boxes), len(found.scores), len(found.landmarks)] == [0, 0, 0]
+def test_looks_that_agree_make_a_face_of_their_means():
+    first, second = look(([0, 0, 40, 50], 0.9)), look(([4, 0, 44, 50], 0.3))
+    faces = agreed([first, second], [1, 2], 0.4)
+    assert faces.scores.tolist() == pytest.approx([0.6])
+    np.testing.assert_allclose(faces.boxes, [[1, 0, 41, 50]], rtol=1e-5)
+    np.testing.assert_allclose(faces.landmarks[:, 0, 0], [1], rtol=1e-5)
+
+
+def test_what_one_look_alone_found_is_doubted_unless_it_alone_could():
+    found, nothing = look(([0, 0, 40, 50], 0.9)), look()
+    assert agreed([found, nothing, nothing], [1, 2, 4], 0.4).scores == pytest.approx([0.3])
+    # a face of 20 pixels is too small in the second look, one of 1,000 too large in the first
+    assert agreed([look(([0, 0, 15, 20], 0.9)), nothing], [1, 0.5], 0.4).scores[0] == np.float32(
+        0.9
+    )
+    large = look(([0, 0, 900, 1000], 0.9))
+    assert agreed([large, large], [1, 0.25], 0.4).scores.tolist() == pytest.approx([0.9])
+    assert len(agreed([large], [1], 0.4).scores) == 0
+
+
+def test_no_face_is_found_twice():
+    shifted = look(([0, 0, 40, 50], 0.9), ([25, 0, 65, 50], 0.8))
+    faces = agreed([look(([10, 0, 50, 50], 0.95)), shifted], [1, 1], 0.2)
+    assert len(faces.scores) == 1
+    assert len(agreed([look(), look()], [1, 1], 0.4).boxes) == 0
 
 
 @pytest.mark.shared

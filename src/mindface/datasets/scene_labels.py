@@ -1,7 +1,8 @@
 """Pseudo labels: the faces that a teacher finds in a folder of photos, as COCO JSON.
 
-The teacher looks at each photo at several scales, and what they find becomes one by voting. Faces
-that it is sure of are labels; of those that it doubts, training asks nothing (`ignore`).
+The teacher looks at each photo at several scales, each of which has a say about faces of the sizes
+that it shows well. Faces that they agree on are labels; of those that they doubt, training asks
+nothing (`ignore`).
 """
 
 from __future__ import annotations
@@ -16,20 +17,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mindface.detection.detector import Candidates, Detector, Look, Opened
 from mindface.detection.framing import MIRRORED
 from mindface.detection.policies import mirrored
-from mindface.detection.voting import vote
 from mindface.errors import ConfigError, ImageError, IntegrityError
 from mindface.formats.coco import CocoImage, write_coco
-from mindface.geometry import iou
+from mindface.geometry import iou, nms
 from mindface.imaging import find_images
+from mindface.results import Array
 
 Report = dict[str, Any]
 Track = Callable[[Iterable[Path], int, str], Iterator[Path]]
 
 BATCH = 8
+SHOWN_WELL = (12, 320)  # long sides of faces in pixels of the network's input
 
 
 def label_photos(
@@ -128,7 +131,11 @@ def _detect(detector: Detector, photos: Sequence[Opened], mirror: bool) -> list[
     found = iter(detector.candidates(list(chain(*looks))))
     overlap = detector.thresholds.overlap
     return [
-        voted(_upright(list(islice(found, len(each))), photo.photo.width, mirror), overlap)
+        agreed(
+            _upright(list(islice(found, len(each))), photo.photo.width, mirror),
+            [1 / float(look.enlargement.mean()) for look in each],
+            overlap,
+        )
         for photo, each in zip(photos, looks, strict=True)
     ]
 
@@ -143,16 +150,10 @@ def _looks(photo: Opened, detector: Detector, mirror: bool) -> list[Look]:
     ]
 
 
-def _upright(found: list[Candidates], width: int, mirror: bool) -> Candidates:
-    """What all looks found, as one; the second half of them at the mirror image if there is one."""
-    if mirror:
-        half = len(found) // 2
-        found[half:] = [_mirrored(each, width) for each in found[half:]]
-    return Candidates(
-        np.concatenate([each.boxes for each in found]),
-        np.concatenate([each.scores for each in found]),
-        np.concatenate([each.landmarks for each in found]),
-    )
+def _upright(found: list[Candidates], width: int, mirror: bool) -> list[Candidates]:
+    """What the looks found; the second half of them at the mirror image if there is one."""
+    half = len(found) // 2 if mirror else len(found)
+    return [*found[:half], *(_mirrored(each, width) for each in found[half:])]
 
 
 def _mirrored(found: Candidates, width: int) -> Candidates:
@@ -161,25 +162,60 @@ def _mirrored(found: Candidates, width: int) -> Candidates:
     return Candidates(mirrored(found.boxes, width), found.scores, landmarks)
 
 
-def voted(found: Candidates, overlap: float) -> Candidates:
-    """Joins what several looks at a photo found, by box voting (`detection.voting.vote`).
+def agreed(looks: Sequence[Candidates], ratios: Sequence[float], overlap: float) -> Candidates:
+    """Joins what several looks at a photo found.
 
-    The landmarks of a face are the mean of those of the boxes that overlap its box by `overlap` or,
-    if there is none, most; weighted by score and IoU.
+    The best box and those that overlap it become one face, of each look the best: box and landmarks
+    are means weighted by score. The face's score is the sum of theirs over the number of looks that
+    show a face of its size well, so that what one look takes for a face is doubted.
 
     Args:
-        found: of all looks.
+        looks: what each found, in pixels of the photo.
+        ratios: pixels of each look's input for one of the photo.
         overlap: the IoU from which on boxes are one face.
 
     Returns:
         The faces, best first.
     """
-    boxes, scores = vote(found.boxes, found.scores, overlap)
-    shared = iou(boxes, found.boxes)
-    joined = shared >= np.minimum(overlap, shared.max(1, keepdims=True, initial=0))
-    weights = joined * shared * found.scores
-    landmarks = weights @ found.landmarks.reshape(-1, 10) / weights.sum(1, keepdims=True)
-    return Candidates(boxes, scores, landmarks.reshape(-1, 5, 2).astype(np.float32))
+    seen = [_well_shown(*each, overlap) for each in zip(looks, ratios, strict=True)]
+    look = np.repeat(np.arange(len(seen)), [len(each.scores) for each in seen])
+    boxes, scores, landmarks = (
+        np.concatenate([getattr(each, name) for each in seen])
+        for name in ("boxes", "scores", "landmarks")
+    )
+    faces = []
+    rest = np.argsort(-scores, kind="stable")
+    while rest.size:
+        joined = iou(boxes[rest[:1]], boxes[rest])[0] >= overlap
+        joined[0] = True
+        group, rest = rest[joined], rest[~joined]
+        best = group[np.unique(look[group], return_index=True)[1]]
+        shares = scores[best] / scores[best].sum()
+        box = shares @ boxes[best]
+        able = max(int(_shows_well(_sides(box[None]) * np.array(ratios)).sum()), len(best))
+        points = np.tensordot(shares, landmarks[best], 1)
+        faces.append((box, scores[best].sum() / able, points))
+    if not faces:
+        return Candidates(boxes, scores, landmarks)
+    joined_boxes, sums, points = (np.array(part, np.float32) for part in zip(*faces, strict=True))
+    kept = nms(joined_boxes, sums, overlap)
+    return Candidates(joined_boxes, sums, points).select(kept)
+
+
+def _well_shown(found: Candidates, ratio: float, overlap: float) -> Candidates:
+    """The faces of one look that have a size which it shows well, after suppression."""
+    found = found.select(nms(found.boxes, found.scores, overlap))
+    return found.select(np.flatnonzero(_shows_well(_sides(found.boxes) * ratio)))
+
+
+def _shows_well(sides: Array) -> NDArray[np.bool_]:
+    low, high = SHOWN_WELL
+    return (low <= sides) & (sides <= high)
+
+
+def _sides(boxes: Array) -> Array:
+    """Longer sides of boxes."""
+    return np.asarray((boxes[:, 2:] - boxes[:, :2]).max(1, initial=0))
 
 
 def _line(name: str, opened: Opened, faces: Candidates) -> Report:

@@ -30,7 +30,7 @@ def face_mask(scene: Scene, rng: Generator, share: float = 0.5) -> Scene:
     """Draws surgical masks over nose and mouth, lit as the faces are; boxes stay.
 
     Args:
-        scene: only faces with landmarks can wear one.
+        scene: only faces with landmarks that are not ignored can wear one.
         rng: draws who does, and form, colour and pleats of each mask.
         share: of those who wear one; one does at least.
     """
@@ -44,7 +44,7 @@ def sunglasses(scene: Scene, rng: Generator, share: float = 0.5) -> Scene:
     """Draws dark glasses over eyes; boxes stay.
 
     Args:
-        scene: only faces with landmarks can wear them.
+        scene: only faces with landmarks that are not ignored can wear them.
         rng: draws who does, and form, colour and opacity of each pair.
         share: of those who wear them; one does at least.
     """
@@ -56,7 +56,8 @@ def sunglasses(scene: Scene, rng: Generator, share: float = 0.5) -> Scene:
 
 def _wearers(scene: Scene, rng: Generator, share: float) -> Iterator[tuple[Points, Points]]:
     """Landmarks `(5, 2)` of some faces, and the `(2, 3)` that best lays `FACE` on them."""
-    known = scene.landmarks[np.isfinite(scene.landmarks).all((1, 2))].astype(np.float64)
+    able = np.isfinite(scene.landmarks).all((1, 2)) & ~scene.ignored
+    known = scene.landmarks[able].astype(np.float64)
     chosen = rng.random(len(known)) < share
     if len(known) and not chosen.any():
         chosen[rng.integers(len(known))] = True
