@@ -20,7 +20,8 @@ MindFaceError                  exit code 1
 ├── SkippedInputsError                 10   --strict, and some inputs were unreadable
 ├── CalibrationError                   11   a rate that the data cannot support
 ├── TrainingError                      13   gradients that are not finite
-└── PlanError                          14   a training that cannot fit in memory or on the disk
+├── PlanError                          14   a training that cannot fit in memory or on the disk
+└── GalleryError                       15   what a gallery refuses, or cannot do now
 ```
 
 Exit code 2 is a wrong command line, 12 a file that cannot be read or written, 130 an interruption.
@@ -150,3 +151,9 @@ class PlanError(MindFaceError):
     """A training that cannot fit in memory or on the disk."""
 
     exit_code = 14
+
+
+class GalleryError(MindFaceError):
+    """What a gallery refuses, or cannot do now; it stays as it was."""
+
+    exit_code = 15

@@ -1,0 +1,184 @@
+"""The embedded backend: a store, and a matrix that follows it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from mindface.errors import MindFaceError
+from mindface.gallery.backend import Candidates, Capabilities
+from mindface.gallery.forgetting import erase, finish
+from mindface.gallery.integrity import faults
+from mindface.gallery.matrix import DamagedRow, Matrix, Rows, View, rows_for
+from mindface.gallery.receipt import Receipt
+from mindface.gallery.rows import Entry, FaceRow
+from mindface.gallery.schema import beside
+from mindface.gallery.search import ExactSearch
+from mindface.gallery.store import Store
+from mindface.gallery.templates import pool
+from mindface.gallery.verdicts import standing
+from mindface.results import Array
+from mindface.zoo.lock import locked
+
+PEOPLE = 400  # whose templates are made at once
+
+
+class Embedded(Store):
+    """A gallery in one SQLite file, with the matrix beside it; see `Store`.
+
+    Several processes may read and write: SQLite makes writers take turns, and whoever finds the
+    matrix behind the store brings it in step before searching.
+    """
+
+    capabilities = Capabilities(atomic_batches=True, several_processes=True, secure_forgetting=True)
+
+    def __init__(self, path: Path, contract: str | None = None, size: int | None = None) -> None:
+        super().__init__(path, contract, size)
+        self.where = str(path)
+        owner = f"{self.contract} {self.meta('created')}"
+        self.matrix = Matrix(path, owner, self.size)
+        self.lock_path = beside(path, "lock")
+        self._seen: View | None = None
+        try:
+            self._finish_erasing()
+        except BaseException:
+            self.connection.close()
+            raise
+
+    def close(self) -> None:
+        """Brings the matrix in step, where that can be done, and closes the database."""
+        self._seen = None
+        with suppress(MindFaceError), locked(self.lock_path):  # else the next search says it
+            self.catch_up()
+        super().close()
+
+    def view(self) -> View:
+        """The matrix in step with the store.
+
+        Raises:
+            GalleryError: it cannot be written.
+            IntegrityError: a row of the store is damaged.
+        """
+        seen = self._seen
+        if seen is None or seen.mark != self.mark():
+            with locked(self.lock_path):
+                self.catch_up()
+                self._seen = seen = self.matrix.view()
+        return seen
+
+    def rebuild(self) -> None:
+        """Makes the matrix anew from the store."""
+        with locked(self.lock_path):
+            self._replace()
+            self._seen = self.matrix.view()
+
+    def search(
+        self, queries: Array, k: int, tags: Collection[str] = (), at: float | None = None
+    ) -> Candidates:
+        """The `k` people most like each query; see `Backend.search`."""
+        try:
+            view, found = self._search(queries, k, tags, at)
+        except DamagedRow:
+            self.rebuild()
+            view, found = self._search(queries, k, tags, at)
+        if self.rows("SELECT 1 FROM journal WHERE kind = 'forget' AND id > ?", view.mark[0]):
+            return self.search(queries, k, tags, at)  # rows may have been wiped meanwhile
+        return found
+
+    def templates(self, people: Collection[int]) -> dict[int, Array]:
+        """The templates `(D,)` of people; not of those who have no face that counts."""
+        return {
+            int(record["person"]): vector
+            for vectors, records in self.parts(people)
+            for vector, record in zip(vectors, records, strict=True)
+        }
+
+    def integrity(self) -> list[str]:
+        """Reads everything, and says what is damaged, a sentence each."""
+        return faults(self)
+
+    def erase(self, people: Sequence[int], entry: Entry) -> Receipt:
+        """Removes people without a trace, and looks for one; see `forgetting.erase`."""
+        self._seen = None
+        return erase(self, people, entry)
+
+    def _finish_erasing(self) -> None:
+        if self.meta("erasing"):
+            with locked(self.lock_path):
+                if self.meta("erasing"):  # not finished by another process meanwhile
+                    finish(self)
+
+    def _search(
+        self, queries: Array, k: int, tags: Collection[str], at: float | None
+    ) -> tuple[View, Candidates]:
+        view = self.view()
+        mask = view.people != 0
+        if tags:
+            mask &= np.isin(view.people, np.array(self.tagged(tags), np.int64))
+        if at is not None:
+            mask &= (view.since <= at) & (at < view.until)
+        rows, scores = ExactSearch(view.vectors).top(
+            queries, k, None if mask.all() else mask, view.people
+        )
+        for row in np.unique(rows[rows >= 0]):
+            view.row(row)
+        people = np.zeros(rows.shape, np.int64)
+        people[rows >= 0] = view.people[rows[rows >= 0]]
+        return view, Candidates(people, scores, int(mask.sum()))
+
+    def catch_up(self) -> None:
+        """Brings the matrix in step; the lock is held."""
+        header = self.matrix.header()
+        with self.reading():
+            mark = self.mark()
+            if header is None or not self.has(header.mark):
+                self._replace()
+            elif header.mark != mark:
+                changed = self.changed_since(header.mark[0])
+                roots = self.roots()
+                affected = {*changed, *(roots[each] for each in changed if each in roots)}
+                self.matrix.update(affected, self.parts(affected), mark)
+
+    def _replace(self) -> None:
+        with self.reading():
+            everybody = [each for (each,) in self.rows("SELECT id FROM people")]
+            self.matrix.replace(self.parts(everybody), self.mark())
+
+    def parts(self, ids: Iterable[int]) -> Iterator[Rows]:
+        """Templates of people with their records, some people at a time."""
+        aliases: dict[int, list[int]] = defaultdict(list)
+        for alias, root in self.roots().items():
+            aliases[root].append(alias)
+        ordered = sorted(ids)
+        for start in range(0, len(ordered), PEOPLE):
+            people = {
+                row.id: row
+                for row in self.people(ordered[start : start + PEOPLE])
+                if row.merged_into is None
+            }
+            owners = {alias: each for each in people for alias in (each, *aliases.get(each, ()))}
+            faces = self._counting(owners)
+            vectors = {each: pool(faces[each]) for each in people}
+            rows = [people[each] for each in people if vectors[each] is not None]
+            if rows:
+                yield rows_for(
+                    [row.id for row in rows],
+                    [vectors[row.id] for row in rows],
+                    [row.valid_from for row in rows],
+                    [row.valid_until for row in rows],
+                )
+
+    def _counting(self, owners: dict[int, int]) -> dict[int, list[FaceRow]]:
+        """The faces of each person that were not rejected."""
+        faces = self.faces_of(owners)
+        verdicts = standing(self, {face.content for face in faces})
+        kept: dict[int, list[FaceRow]] = defaultdict(list)
+        for face in faces:
+            owner = owners[face.person]
+            if not verdicts.against(face.content, owner):
+                kept[owner].append(face)
+        return kept

@@ -1,0 +1,85 @@
+"""Whether everything in an embedded gallery is what was written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mindface.errors import IntegrityError
+from mindface.gallery.matrix import DamagedRow
+from mindface.zoo.lock import locked
+
+if TYPE_CHECKING:
+    from mindface.gallery.embedded import Embedded
+
+TABLES = ("people", "faces", "crops", "journal")
+SAID = 100  # faults of SQLite's own
+
+
+def faults(store: Embedded) -> list[str]:
+    """Reads the structure, every row and the matrix; a sentence for each fault."""
+    found = list(_structure(store))
+    for table in TABLES:
+        found += _rows(store, table)
+    if found:
+        return found
+    with locked(store.lock_path), store.reading():
+        store.catch_up()
+        return list(_matrix(store))
+
+
+def _structure(store: Embedded) -> Iterator[str]:
+    try:
+        answers = store.rows(f"PRAGMA integrity_check({SAID})")
+        for (said,) in answers:
+            if said != "ok":
+                yield f"{store.path}: {said}"
+        for table, row, *_ in store.rows("PRAGMA foreign_key_check"):
+            yield f"{store.path}: row {row} of {table} refers to a row that is not there"
+    except IntegrityError as error:
+        yield str(error)
+
+
+def _rows(store: Embedded, table: str) -> Iterator[str]:
+    """Reads the rows one by one."""
+    key = "face" if table == "crops" else "id"
+    reads: dict[str, Callable[[int], object]] = {
+        "people": lambda number: store.people([number]),
+        "faces": lambda number: store.faces([number]),
+        "crops": store.crop,
+        "journal": lambda number: list(store.entries(number, number)),
+    }
+    try:
+        numbers = [each for (each,) in store.rows(f"SELECT {key} FROM {table} ORDER BY {key}")]
+    except IntegrityError as error:
+        yield str(error)
+        return
+    for number in numbers:
+        try:
+            reads[table](number)
+        except IntegrityError as error:
+            yield str(error)
+
+
+def _matrix(store: Embedded) -> Iterator[str]:
+    """Compares the matrix with the templates of the store."""
+    view = store.matrix.view()
+    rows = np.flatnonzero(view.people)
+    where = dict(zip(view.people[rows].tolist(), rows.tolist(), strict=True))
+    if len(where) != len(rows):
+        yield f"{store.matrix.vectors_path}: a person has two rows: rebuild it"
+    templates = store.parts(row.id for row in store.people())
+    missing = set(where)
+    for vectors, records in templates:
+        for person, vector in zip(records["person"].tolist(), vectors, strict=True):
+            missing.discard(person)
+            try:
+                same = person in where and np.array_equal(view.row(where[person]), vector)
+            except DamagedRow:
+                same = False
+            if not same:
+                yield f"{store.matrix.vectors_path}: the row of person {person} is not its template"
+    for person in sorted(missing):
+        yield f"{store.matrix.vectors_path}: has a row of person {person}, who is not searchable"

@@ -1,0 +1,63 @@
+"""What a forgetting did, and what it found afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Residue:
+    """Something forgotten that still stands in a file.
+
+    Attributes:
+        file: its name.
+        offset: in bytes.
+        what: "vector", "crop" or "name".
+    """
+
+    file: str
+    offset: int
+    what: str
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What was removed, and where it was looked for.
+
+    Attributes:
+        people: how many, aliases not counted.
+        names: how many names and aliases.
+        faces: how many embeddings.
+        crops: how many.
+        entries: of the journal whose contents were removed.
+        files: that were searched from the first byte to the last, with their sizes.
+        windows: how many stretches of 32 bytes of vectors (float32 and float16), templates and
+            crops were searched for.
+        residue: what is still there.
+        rewritten: whether the database was written anew (VACUUM).
+        checkpointed: whether the write-ahead log could be emptied; not while another process
+            reads an older state.
+        elsewhere: what cannot be told from other people's data, each in a sentence.
+    """
+
+    people: int
+    names: int
+    faces: int
+    crops: int
+    entries: int
+    files: dict[str, int]
+    windows: int
+    residue: tuple[Residue, ...]
+    rewritten: bool
+    checkpointed: bool
+    elsewhere: tuple[str, ...] = ()
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing was found and everything could be looked at."""
+        return not self.residue and self.checkpointed
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self) | {"clean": self.clean}
