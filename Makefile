@@ -5,7 +5,6 @@ BIN = $(VENV)/bin
 LIGHT = .venv-light/bin
 WEIGHTS = ../shared/data/weights
 GOLDEN = src/mindface/golden
-MODELS = --detector build/detector.onnx
 
 .PHONY: help setup demo check test bench docs
 
@@ -25,13 +24,13 @@ $(VENV)/ready: pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	touch $@
 
-# Weights become ONNX files with torch; everything after that runs in an environment without it.
-demo: build/detector.onnx
+demo:
 	$(PYTHON) -m venv .venv-light
 	$(LIGHT)/pip install --quiet .
-	$(LIGHT)/mindface detect $(GOLDEN) --draw build/drawn $(MODELS)
-	$(LIGHT)/mindface verify $(GOLDEN)/eileen_collins.jpg $(GOLDEN)/grace_hopper.jpg $(MODELS)
+	$(LIGHT)/mindface detect $(GOLDEN) --draw build/drawn
+	$(LIGHT)/mindface verify $(GOLDEN)/eileen_collins.jpg $(GOLDEN)/grace_hopper.jpg
 
+# Two weights of ../shared, for the benchmarks.
 build/detector.onnx: | $(VENV)/ready
 	$(BIN)/mindface export retinaface_mobilenet025 --output $@ --licence MIT \
 		--weights $(WEIGHTS)/retinaface_mobilenet025.pth

@@ -21,6 +21,7 @@ from mindface.training.recognition.config import RECOGNIZERS
 DOCS = Path(__file__).parents[1] / "docs"
 TUTORIALS = DOCS / "tutorials"
 RECOGNITION = TUTORIALS / "recognition"
+DETECTION = TUTORIALS / "detection"
 
 # What a page makes, and what its commands must say.
 PAGES = {
@@ -52,6 +53,33 @@ PAGES = {
     "inference": (
         ["model.json", "people.npz"],
         ["licence CC0-1.0", "at which 0.01 of strangers match", "rgb (1, 128)"],
+    ),
+}
+
+DETECTION_PAGES = {
+    "inference": (
+        ["marked/00000.jpg", "crowd.png", "mine.json"],
+        ["640 pixels: ", "broken.jpg not an image", "scales (2.0, 1.0, 0.25): ", "bgr "],
+    ),
+    "finetune": (
+        ["labels.json", "runs/finetune/checkpoints/step-00000000", "tuned.onnx"],
+        [
+            "unreadable: 1",
+            "no area: 1",
+            "mirrored: 1",
+            "faces in 24 photos",
+            "verification at step 0: label/ap",
+            "verification at step 16: label/ap",
+        ],
+    ),
+    "evaluation": (
+        ["report/index.html", "report/precision_recall.png", "figures.json"],
+        [
+            *(f"average precision  {figure}% " for figure in ("90.70", "88.16", "73.83")),
+            "scales vga640: 6 photos",
+            "refused",
+            "of the boxes are faces",
+        ],
     ),
 }
 
@@ -135,6 +163,50 @@ def test_a_tutorial_on_recognition(name, started, exported, tmp_path):
     )
     assert [path for path in made if not (folder / path).exists()] == []
     assert [sentence for sentence in told if sentence not in said] == [], said
+
+
+@pytest.fixture(scope="session")
+def configured(tmp_path_factory):
+    """The folder of the detector's config.md, in which the other pages go on, and what was said."""
+    folder = tmp_path_factory.mktemp("configured")
+    return folder, carried_out(DETECTION / "config.md", folder, OMP_NUM_THREADS="1")
+
+
+@pytest.mark.timeout(900)
+def test_configuring_a_detector(configured):
+    folder, said = configured
+    for sentence in ("did you mean data.size?", "refused", "verification at step 6: label/ap"):
+        assert sentence in said
+    assert (folder / "seen.png").is_file()
+    assert (folder / "runs/mine/checkpoints/step-00000006").is_dir()
+
+
+@pytest.mark.shared
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", DETECTION_PAGES)
+def test_a_tutorial_on_detection(name, configured, exported, shared, tmp_path):
+    made, told = DETECTION_PAGES[name]
+    folder = tmp_path / "work"
+    shutil.copytree(configured[0], folder)
+    said = carried_out(
+        DETECTION / f"{name}.md",
+        folder,
+        DETECTOR=str(exported.detector),
+        WEIGHTS=str(shared / "data" / "weights" / "retinaface_mobilenet025.pth"),
+        WIDER=str(shared / "data" / "widerface"),
+        MINDFACE_CACHE=str(folder / "cache"),
+        OMP_NUM_THREADS="1",
+    )
+    assert [path for path in made if not (folder / path).exists()] == []
+    assert [sentence for sentence in told if sentence not in said] == [], said
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_a_minute_of_training_finds_faces(tmp_path):
+    said = carried_out(DETECTION / "README.md", tmp_path, MINDFACE_CACHE=str(tmp_path / "cache"))
+    assert float(re.findall(r"label/ap (\S+),", said)[-1]) > 0.5
+    assert len(list((tmp_path / "marked").iterdir())) == 20
 
 
 def test_the_table_of_losses_has_all_of_them_and_their_defaults():

@@ -1,9 +1,10 @@
 """Average precision, by the size of the face, of weights side by side.
 
-    python recipes/retinaface_mobilenet025/compare.py NAME=WEIGHTS ... [--mean]
+    python recipes/retinaface_mobilenet025/compare.py NAME=WEIGHTS ...
+        [--mean SHARE ...] [--save NAME FILE]
 
-A weight is a file or a training's folder. With --mean also the means of the first with each other:
-a quarter, a half and three quarters of the way.
+A weight is a file or a training's folder. With --mean also what lies these shares of the way from
+the first to each other, called "0.15 NAME"; --save writes one that was compared.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ import torch
 from torch import nn
 
 from mindface.datasets.scenes import load_scene, open_scenes
+from mindface.formats import write_weights
 from mindface.geometry import iou
 from mindface.training.config import load_config
 from mindface.training.detection.config import DetectionConfig
 from mindface.training.detection.validator import Validator, find
 from mindface.training.networks import initial_network
+from mindface.weights import network_arrays
 
 WORK = Path("build/recipe/detector")
 SETS = ("crowds", "selfies", "turned", "dark", "masks", "sunglasses", "wider")
@@ -66,16 +69,19 @@ def consistency(network: nn.Module) -> tuple[float, float]:
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("weights", nargs="+", metavar="NAME=WEIGHTS")
-parser.add_argument("--mean", action="store_true")
+parser.add_argument("--mean", nargs="+", type=float, default=[], metavar="SHARE")
+parser.add_argument("--save", nargs=2, metavar=("NAME", "FILE"))
 arguments = parser.parse_args()
 
 given = dict(each.split("=", 1) for each in arguments.weights)
 networks = {name: initial_network(NAME, weights).eval() for name, weights in given.items()}
-if arguments.mean:
-    first, *others = networks
-    for other in others:
-        for share in (0.25, 0.5, 0.75):
-            networks[f"{share:g} {other}"] = mean(networks[first], networks[other], share).eval()
+first, *others = networks
+for other in others:
+    for share in arguments.mean:
+        networks[f"{share:g} {other}"] = mean(networks[first], networks[other], share).eval()
+if arguments.save:
+    name, file = arguments.save
+    write_weights(file, network_arrays(networks[name]))
 paths = ", ".join(f"{{path: {WORK}/validation/{name}/labels.json}}" for name in SETS)
 config = load_config(
     DetectionConfig, Path(__file__).with_name("full.yaml"), [f"validation=[{paths}]"]

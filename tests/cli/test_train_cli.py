@@ -1,4 +1,4 @@
-"""`mindface train recognition`: from folders of faces to an ONNX file."""
+"""`mindface train`: from folders of faces, and from labelled photos, to an ONNX file."""
 
 import json
 import os
@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from mindface import Recognizer
+from mindface import Detector, Recognizer
+from mindface.datasets.scene_synth import synth_scenes
 from mindface.training.config import load_config, parse_config
+from mindface.training.detection.config import DetectionConfig
 from mindface.training.networks import network_of
 from mindface.training.recognition.config import RecognitionConfig
 
+SMALL = ("data.batch=2", "data.size=64", "validation_size=64", "device=cpu")
 FEW_STEPS = ("network.embedding_size=64", "data.batch=8", "schedule.epochs=4", "device=cpu")
 
 
@@ -96,6 +99,85 @@ def test_errors_are_one_message_and_an_exit_code(
 ):
     monkeypatch.chdir(tmp_path)
     result = mindface("train", "recognition", *arguments)
+    assert result.code == code
+    assert message in result.err.replace("\n", " ")
+    assert "Traceback" not in result.err
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.fixture(scope="module")
+def labels(tmp_path_factory):
+    """Four pictures with synthetic faces: their label.txt."""
+    folder = tmp_path_factory.mktemp("data") / "scenes"
+    synth_scenes(folder, pictures=4, size=96)
+    return folder / "label.txt"
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_from_labelled_photos_to_a_detector(mindface, labels, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = (f"data.sets=[{{path: '{labels}'}}]", f"validation=[{{path: '{labels}'}}]")
+    command = ("train", "detection", "quick", *data, *SMALL)
+    trained = mindface(*command, "schedule.epochs=1", "--json")
+    assert trained.code == 0, trained.err
+    result = json.loads(trained.out)
+    assert result["checkpoint"] == "runs/quick_detection/checkpoints/step-00000002"
+    assert result["step"] == 2
+    assert "label/ap" in result["verification"]
+    for part in ("data        4 photos, at 64x64 pixels", "steps       2: 1 epochs of 2"):
+        assert part in trained.err
+
+    longer = mindface(*command, "schedule.epochs=2", "save_every=1")
+    assert (longer.code, "resumes     at step 2" in longer.err) == (0, True)
+    assert longer.out == "runs/quick_detection/checkpoints/step-00000004: step 4\n"
+
+    exported = mindface("export", "runs/quick_detection", "--output", "model.onnx")
+    assert exported.code == 0, exported.err
+    detector = Detector("model.onnx", engine="onnxruntime", input_size=96, score_threshold=0)
+    found = detector.detect(labels.parent / "images" / "00000.jpg")
+    assert found.model == detector.record.name == "retinaface_mobilenet025"
+    assert len(found)
+
+
+def test_the_configuration_of_a_detector_is_shown_whole(mindface, tmp_path):
+    shown = mindface("train", "detection", "retinaface_resnet50", "loss.regression=diou", "--show")
+    assert shown.code == 0
+    (tmp_path / "mine.yaml").write_text(shown.out)
+    config = load_config(DetectionConfig, tmp_path / "mine.yaml")
+    assert (config.network.name, config.loss.regression) == ("retinaface_resnet50", "diou")
+    again = mindface("train", "detection", tmp_path / "mine.yaml", "--show")
+    assert again.out == shown.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["retinaface_resnet5"], 2, "is no preset; did you mean retinaface_resnet50?"),
+        (["_widerface"], 2, "is no preset"),
+        (["quick"], 2, "data.sets is empty"),
+        (["quick", "data.sise=320"], 2, "data.sise: no such key, did you mean data.size?"),
+        (["quick", "data.size=100"], 2, "data.size=100 is no multiple of 32"),
+        (["quick", "data.augmentation.selfi=1"], 2, "did you mean data.augmentation.selfie?"),
+        (["quick", "loss.threshold=0"], 2, "loss.threshold=0: should be greater than 0"),
+        (["quick", "network.name=arcface_r50"], 2, "arcface_r50: no detector; there are"),
+        (["finetune", "network.weights=a.pth"], 2, "validation must name a set"),
+        (["quick", "data.sets=[{path: nowhere/label.txt}]"], 4, "say where the pictures are"),
+        (["quick", "data.sets=[{path: missing.txt}]"], 5, "missing.txt: cannot be read"),
+        (["quick", "data.sets=[{path: scenes}]"], 2, "scenes: no labels of faces"),
+        (["quick", "{labels}", "data.batch=5"], 2, "an epoch of 4 samples has no batch of 5"),
+        (["quick", "{labels}", "validation=[{path: no.txt}]"], 5, "no.txt: cannot be read"),
+        (["quick", "{labels}", "network.backbone=no.pth"], 5, "no.pth"),
+        (["quick", "{labels}", "network.freeze=[head]"], 2, "no parameter begins with 'head'"),
+        (["quick", "{labels}", "device=abacus"], 6, "device 'abacus' is not here"),
+    ],
+)
+def test_errors_of_a_detectors_training(
+    mindface, labels, tmp_path, monkeypatch, arguments, code, message
+):
+    monkeypatch.chdir(tmp_path)
+    sets = f"data.sets=[{{path: '{labels}'}}]"
+    arguments = [sets if argument == "{labels}" else argument for argument in arguments]
+    result = mindface("train", "detection", arguments[0], "data.batch=2", *arguments[1:])
     assert result.code == code
     assert message in result.err.replace("\n", " ")
     assert "Traceback" not in result.err

@@ -9,6 +9,7 @@ from gallery_faces import CONTRACT, SIZE, calibration, everything, jpeg, near, s
 
 from mindface.errors import ContractError, GalleryError
 from mindface.gallery import Gallery
+from mindface.gallery.rows import face_content, photo_of
 from mindface.results import Face
 
 NAMES = [
@@ -172,6 +173,24 @@ class Conformance:
         with pytest.raises(GalleryError, match="asked for something else"):
             gallery.enroll("Ada", unit(1), operation="1")
         assert [entry.kind for entry in gallery.entries()] == ["enroll", "undo"]
+
+    def test_an_enrolment_keeps_its_note(self, gallery):
+        entry = gallery.enroll("Ada", unit(1), operation="mine", note={"forced": [["yaw", 61, 45]]})
+        assert gallery.entries() == [entry] == [gallery.journal.done("mine")]
+        assert entry.payload["note"] == {"forced": [["yaw", 61, 45]]}
+        assert gallery.journal.done("another") is None
+        gallery.undo()
+        assert gallery.people() == []
+
+    def test_the_faces_of_a_photo_are_found(self, gallery):
+        contents = [face_content(photo, n) for photo in ("a", "ab", "b") for n in (0, 10)]
+        rows = [sample(row, content=each) for row, each in zip(unit(6), contents, strict=True)]
+        gallery.enroll("Ada", rows[::2])
+        gallery.enroll("Bob", rows[1::2])
+        for photo in ("a", "ab", "b"):
+            found = {face.content for face in gallery.backend.faces_in(photo)}
+            assert found == {each for each in contents if photo_of(each) == photo}
+        assert gallery.backend.faces_in("c") == []
 
     def test_a_batch_is_enrolled_wholly_or_not_at_all(self, gallery):
         if not gallery.backend.capabilities.atomic_batches:

@@ -159,7 +159,6 @@ def test_a_name_takes_no_record(tmp_path, name):
         ("unreachable", ModelError, "no public address"),
         ("knwon", UnknownModelError, "did you mean known"),
         ("", UnknownModelError, "mindface models"),
-        ("retinaface_mobilenet025", UnknownModelError, "mindface export retinaface_mobilenet025"),
         ("weights.pth", ModelError, "mindface export NAME --weights"),
         ("folder/weights", ModelError, "must end in .onnx"),
         ("missing.onnx", ModelError, "No such file"),

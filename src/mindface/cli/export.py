@@ -37,10 +37,11 @@ def export(
     Example:  mindface export retinaface_mobilenet025 --weights retinaface.pth
     --output retinaface.onnx --licence MIT
     """
+    accuracy = {}
     if Path(name).is_dir():
-        from mindface.training.networks import network_of
+        from mindface.training.networks import accuracy_of, network_of
 
-        network = network_of(name)
+        network, accuracy = network_of(name), accuracy_of(name)
     elif weights is None:
         raise typer.BadParameter(f"{name!r} is no checkpoint's folder: give its --weights")
     else:
@@ -51,7 +52,12 @@ def export(
     from mindface.export import export_model
 
     record = export_model(
-        network, output, licence=licence, training_data=training_data, source=source
+        network,
+        output,
+        licence=licence,
+        training_data=training_data,
+        source=source,
+        accuracy=accuracy,
     )
     print(f"{output}: {record.name}, {(record.bytes or 0) / 1e6:.1f} MB, sha256 {record.sha256}")
     print(f"{output.with_suffix('.json')}: its record, licence {record.licence}")

@@ -102,3 +102,22 @@ def network_of(folder: str | os.PathLike[str], network: nn.Module | None = None)
     part = "average" if "average" in checkpoint.names() else "network"
     fill(network.state_dict().items(), checkpoint.tensors(part))
     return network.eval()
+
+
+def accuracy_of(folder: str | os.PathLike[str]) -> dict[str, float]:
+    """What verification or validation measured of a checkpoint, in percent, for its record.
+
+    Args:
+        folder: as `network_of` takes it.
+
+    Returns:
+        Ten-fold accuracies and average precisions by the name of the set.
+    """
+    figures = open_checkpoint(folder).facts.get("verification") or {}
+    names = {"/accuracy": "", "/ap": " AP"}
+    return {
+        name.removesuffix(end) + said: round(100 * value, 2)
+        for name, value in figures.items()
+        for end, said in names.items()
+        if name.endswith(end)
+    }

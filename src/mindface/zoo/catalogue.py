@@ -14,7 +14,6 @@ from mindface.zoo.record import ModelRecord
 
 DEFAULT_DETECTOR = "retinaface_mobilenet025"
 DEFAULT_RECOGNIZER = "arcface_mobilefacenet"
-DEFAULTS = {DEFAULT_DETECTOR: "--detector", DEFAULT_RECOGNIZER: "--recognizer"}
 
 CATALOGUE = Path(__file__).with_name("catalogue.yaml")
 
@@ -57,13 +56,7 @@ def with_sha256(sha256: str) -> ModelRecord | None:
 
 
 def _not_found(name: str) -> str:
-    if name in DEFAULTS:
-        return (
-            f"{name}: no weights for it ship with this version. Export some:  "
-            f"mindface export {name} --weights W.pth --output X.onnx  and give {DEFAULTS[name]} "
-            f"X.onnx"
-        )
-    close = difflib.get_close_matches(name.lower(), {**entries(), **DEFAULTS}, n=3)
+    close = difflib.get_close_matches(name.lower(), entries(), n=3)
     meant = f": did you mean {' or '.join(close)}?" if close else "."
     return (
         f"no model is called {name!r:.100}{meant} `mindface models` lists the names; "

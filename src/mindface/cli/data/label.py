@@ -34,8 +34,9 @@ def label(
 ) -> None:
     """Label the faces in a folder of photos by a detector, to train another one with.
 
-    Writes COCO JSON: boxes, five landmarks and scores, by voting over all scales. Faces that the
-    detector doubts are marked to be ignored in training. Photos that cannot be read are left out.
+    Writes COCO JSON: boxes, five landmarks and scores, the mean over all scales that show a face of
+    its size well. Faces that the detector doubts are marked to be ignored in training. Photos that
+    cannot be read are left out.
     Stopped work goes on when the same command is given again.
 
     With --json: labels, detector, photos, faces, ignored, and unreadable (photo, reason).

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from mindface.detection.augmentation import SceneAugmentation
 from mindface.models import MODELS, convention
 from mindface.training.config import Config
-from mindface.training.settings import Count, NotNegative, Settings, Share
+from mindface.training.settings import Count, NotNegative, Settings
 
 DETECTORS = [name for name in MODELS if convention(name).task == "detection"]
 STRIDE = 32  # the coarsest level's
@@ -72,16 +72,18 @@ class Network(Config):
 class Loss(Config):
     """The loss of anchors: MultiBox."""
 
-    threshold: Share = Field(
+    threshold: Annotated[float, Field(gt=0, le=1)] = Field(
         default=0.35, description="Overlap from which an anchor is taken for a face."
     )
     negatives: Count = Field(default=7, description="Hard negatives for each positive anchor.")
     boxes: NotNegative = Field(default=2.0, description="Factor of the boxes' part.")
     landmarks: NotNegative = Field(default=1.0, description="Factor of the landmarks' part.")
     classification: Literal["cross_entropy", "focal"] = Field(
-        default="cross_entropy", description="Of face or background."
+        default="cross_entropy", description="How face and background are told apart."
     )
-    regression: Literal["smooth_l1", "diou"] = Field(default="smooth_l1", description="Of boxes.")
+    regression: Literal["smooth_l1", "diou"] = Field(
+        default="smooth_l1", description="How boxes are compared."
+    )
     matching: Literal["overlap", "atss"] = Field(
         default="overlap", description="Which anchors are taken for a face."
     )
