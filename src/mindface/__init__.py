@@ -6,6 +6,7 @@
     mindface.verify("a.jpg", "b.jpg")              # one person or two?
     app = mindface.FaceAnalyzer()                  # the same with choices: models, engine, device
     app.embed(paths, largest=True).embeddings      # (N, D) float32 of unit length
+    mindface.Gallery("people.db")                  # who is this?
 
 Every name is imported when it is first used; importing `mindface` alone takes milliseconds.
 """
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from mindface.detection.detector import Detector
     from mindface.errors import MindFaceError
     from mindface.export import export_model
+    from mindface.gallery import Gallery
     from mindface.models import create_model
     from mindface.recognition.recognizer import Recognizer, similarity_matrix
     from mindface.results import Analysis, Detections, Embeddings, Face, Verification
@@ -33,6 +35,7 @@ _HOMES = {
     "Embeddings": "mindface.results",
     "Face": "mindface.results",
     "FaceAnalyzer": "mindface.analyzer",
+    "Gallery": "mindface.gallery",
     "MindFaceError": "mindface.errors",
     "Recognizer": "mindface.recognition.recognizer",
     "Verification": "mindface.results",
@@ -50,6 +53,7 @@ __all__ = [
     "Embeddings",
     "Face",
     "FaceAnalyzer",
+    "Gallery",
     "MindFaceError",
     "Recognizer",
     "Verification",

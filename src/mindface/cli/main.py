@@ -15,6 +15,8 @@ from mindface.cli.doctor import doctor
 from mindface.cli.embed import embed
 from mindface.cli.evaluate import app as evaluate
 from mindface.cli.export import export
+from mindface.cli.gallery import VERBS as GALLERY_VERBS
+from mindface.cli.gallery import app as gallery
 from mindface.cli.models import models
 from mindface.cli.train import app as train
 from mindface.cli.verify import verify
@@ -28,10 +30,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for verb in (detect, align, embed, verify, calibrate, models, export, convert, doctor):
+for verb in (
+    detect,
+    align,
+    embed,
+    verify,
+    *GALLERY_VERBS,
+    calibrate,
+    models,
+    export,
+    convert,
+    doctor,
+):
     app.command()(verb)
 app.add_typer(data)
 app.add_typer(evaluate)
+app.add_typer(gallery)
 app.add_typer(train)
 
 

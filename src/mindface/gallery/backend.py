@@ -107,6 +107,9 @@ class Backend(Protocol):
     def faces_of(self, people: Collection[int]) -> list[FaceRow]:
         """All faces of these people, by id; aliases have their own."""
 
+    def faces_in(self, photo: str) -> list[FaceRow]:
+        """All faces of a photo, by id; `rows.face_content` names them."""
+
     def scan(self) -> Iterator[FaceRow]:
         """All faces, by id."""
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -131,6 +131,7 @@ class Gallery:
         valid_from: datetime | None = None,
         valid_until: datetime | None = None,
         operation: str | None = None,
+        note: Mapping[str, Any] | None = None,
     ) -> Entry:
         """Adds faces to a person, who is made where there is nobody of that name.
 
@@ -142,6 +143,8 @@ class Gallery:
             valid_until: likewise, the first moment at which it is no longer valid.
             operation: an id to be given again should the answer not have come: what was done is
                 not done twice.
+            note: plain values that the journal keeps with it; no names, since a forgetting does
+                not look for them here.
 
         Raises:
             GalleryError: an embedding that is not of unit length, a face that was rejected for
@@ -151,7 +154,7 @@ class Gallery:
         details = {}
         if tags is not None or valid_from is not None or valid_until is not None:
             details[name] = _details(tags or (), valid_from, valid_until)
-        return self.journal.enroll({name: _samples(faces)}, details, operation)
+        return self.journal.enroll({name: _samples(faces)}, details, operation, note)
 
     def add_many(
         self,

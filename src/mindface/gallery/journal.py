@@ -53,6 +53,7 @@ class Journal:
         people: Mapping[str, Sequence[Sample]],
         details: Mapping[str, Details] | None = None,
         operation: str | None = None,
+        note: Mapping[str, Any] | None = None,
     ) -> Entry:
         """Adds faces to people, who are made where they are not there; wholly or not at all.
 
@@ -60,6 +61,7 @@ class Journal:
             people: faces by name.
             details: of new people, by name; of people who are there they must be the same.
             operation: see `Journal`.
+            note: plain values that the entry keeps.
 
         Raises:
             ContractError: an embedding of another size.
@@ -83,7 +85,8 @@ class Journal:
             added = self.backend.add_faces([(ids[name], sample) for name, sample in faces])
             self.backend.touch({*ids.values()} - {*created}, number)
             span = [added[0], len(added)] if added else [0, 0]
-            return Done({"faces": span, "created": created, "people": _runs(ids, faces)})
+            payload = {"faces": span, "created": created, "people": _runs(ids, faces)}
+            return Done(payload | ({"note": dict(note)} if note else {}))
 
         return self._once("enroll", operation, request, act)
 
@@ -181,6 +184,10 @@ class Journal:
         entry = _entry("forget", uuid4().hex, sorted(people), Done({}), 0)
         return self.backend.erase(sorted(people), entry)
 
+    def done(self, operation: str) -> Entry | None:
+        """The entry of an operation, where it was done."""
+        return self.backend.entry_of(_digest(operation))
+
     def root(self, name: str) -> PersonRow:
         """The person of that name, or whom that alias stands for."""
         row = self._row(name)
@@ -269,7 +276,7 @@ def _entry(kind: Kind, operation: str, request: Any, done: Done, number: int) ->
     asked = json.dumps([operation, kind, request], ensure_ascii=True)
     return Entry(
         id=number,
-        operation=sha256(operation.encode("utf-8", "surrogatepass")).digest(),
+        operation=_digest(operation),
         request=sha256(asked.encode()).digest(),
         kind=kind,
         person=done.person,
@@ -279,6 +286,10 @@ def _entry(kind: Kind, operation: str, request: Any, done: Done, number: int) ->
         undone_by=None,
         created=time.time(),
     )
+
+
+def _digest(operation: str) -> bytes:
+    return sha256(operation.encode("utf-8", "surrogatepass")).digest()
 
 
 def _facts(sample: Sample) -> list[Any]:

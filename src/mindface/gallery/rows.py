@@ -184,6 +184,16 @@ def content_of(embedding: Array) -> str:
     return sha256(np.ascontiguousarray(embedding, "<f4").tobytes()).hexdigest()
 
 
+def face_content(photo: str, number: int) -> str:
+    """What names a face of a photo: a hash of the file, and the face's place among its faces."""
+    return f"{photo}:{number}"
+
+
+def photo_of(content: str) -> str:
+    """The photo of a face that `face_content` names."""
+    return content.rpartition(":")[0]
+
+
 def checksum(values: Iterable[bytes | str | float | None]) -> int:
     """CRC-32 of the length and the bytes of each value, or of its `repr` where it has no bytes."""
     total = 0

@@ -232,6 +232,14 @@ class Store:
         faces = [read_face(self.path, row) for row in self.chunked(statement, people)]
         return sorted(faces, key=lambda face: face.id)
 
+    def faces_in(self, photo: str) -> list[FaceRow]:
+        """All faces of a photo, by id; `rows.face_content` names them."""
+        statement = (
+            f"SELECT {FACES}, checksum FROM faces WHERE content >= ? AND content < ? ORDER BY id"
+        )
+        rows = self.rows(statement, f"{photo}:", f"{photo};")  # ";" comes after ":"
+        return [read_face(self.path, row) for row in rows]
+
     def scan(self) -> Iterator[FaceRow]:
         """All faces, by id."""
         last = 0

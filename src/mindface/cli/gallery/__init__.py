@@ -1,0 +1,23 @@
+"""The commands of galleries: `mindface gallery ...`, and the verbs that stand by themselves."""
+
+import typer
+
+from mindface.cli.gallery.check import audit, check
+from mindface.cli.gallery.corrections import confirm, merge, reject, rename, split, undo
+from mindface.cli.gallery.enroll import enroll
+from mindface.cli.gallery.forget import forget, purge
+from mindface.cli.gallery.identify import identify
+from mindface.cli.gallery.people import list_people, show
+from mindface.cli.gallery.recover import recover
+
+VERBS = (enroll, identify, reject, confirm, merge, split, rename, undo, forget)
+
+app = typer.Typer(
+    name="gallery",
+    help="Look after a gallery of enrolled people.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.command("list")(list_people)
+for verb in (show, check, audit, purge, recover):
+    app.command()(verb)

@@ -1,0 +1,83 @@
+"""`mindface forget`, `mindface gallery purge`: people removed without a trace."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mindface.cli.gallery.shared import Name, Url, Yes, agreed, open_gallery
+from mindface.cli.options import Json
+from mindface.errors import GalleryError
+
+if TYPE_CHECKING:
+    from mindface.gallery import Receipt
+
+
+def forget(person: Name, gallery: Url = None, yes: Yes = False, as_json: Json = False) -> None:
+    """Remove a person with all aliases without a trace, look for one, and print a receipt.
+
+    It cannot be undone. The original photos stay where they are. Exit code 15: something is left.
+
+    Example: mindface forget "Ada Lovelace" --gallery people.db
+    """
+    with open_gallery(gallery) as people:
+        faces = len(people.faces(person))
+        agreed(f"Forget {person} ({faces} faces) for good?", yes)
+        receipt = people.forget(person)
+    _print(receipt, as_json)
+
+
+def purge(
+    expired: Annotated[
+        bool, typer.Option("--expired", help="Everybody whose time of validity is over.")
+    ] = False,
+    gallery: Url = None,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Forget everybody whose time is over, as mindface forget does for one.
+
+    Example: mindface gallery purge --expired --yes --gallery people.db
+    """
+    if not expired:
+        raise typer.BadParameter("say whom: --expired")
+    now = datetime.now(UTC)
+    with open_gallery(gallery) as people:
+        over = [
+            each.name for each in people.people() if each.valid_until and each.valid_until <= now
+        ]
+        if not over:
+            print("null" if as_json else "nobody's time is over")
+            return
+        agreed(f"Forget {', '.join(over)}, whose time is over, for good?", yes)
+        receipt = people.purge_expired(now)
+    if receipt is not None:  # else they were forgotten meanwhile
+        _print(receipt, as_json)
+
+
+def _print(receipt: Receipt, as_json: bool) -> None:
+    print(json.dumps(receipt.to_dict(), ensure_ascii=False) if as_json else _sentences(receipt))
+    if not receipt.clean:
+        raise GalleryError(
+            "something may be left: close what else uses the gallery, and forget anybody again"
+        )
+
+
+def _sentences(receipt: Receipt) -> str:
+    lines = [
+        f"forgotten: people {receipt.people}, names {receipt.names}, embeddings {receipt.faces}, "
+        f"crops {receipt.crops}; entries of the journal emptied: {receipt.entries}",
+        f"searched for {receipt.windows} stretches of 32 bytes and the names in:",
+        *(f"  {name}: {size} bytes" for name, size in receipt.files.items()),
+    ]
+    lines += [
+        f"still there: {each.what} in {each.file} at {each.offset}" for each in receipt.residue
+    ]
+    if not receipt.residue:
+        lines.append("nothing was found")
+    if not receipt.checkpointed:
+        lines.append("the write-ahead log could not be emptied: another process reads it")
+    return "\n".join([*lines, *receipt.elsewhere])

@@ -1,0 +1,89 @@
+"""`mindface gallery list`, `show`: who is enrolled."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from mindface.cli.gallery.shared import Name, Url, open_gallery
+from mindface.cli.options import Json
+from mindface.errors import GalleryError
+
+if TYPE_CHECKING:
+    from mindface.gallery import Gallery, Person
+
+
+def list_people(gallery: Url = None, as_json: Json = False) -> None:
+    """List everybody: name, embeddings, when enrolled.
+
+    Example: mindface gallery list --gallery people.db --json
+    """
+    with open_gallery(gallery) as people:
+        everybody = people.people()
+    if as_json:
+        keys = ("name", "embeddings", "created")
+        print(json.dumps([_part(person, keys) for person in everybody], ensure_ascii=False))
+    else:
+        for person in everybody:
+            print(f"{person.name}\t{person.embeddings}\t{person.created:%Y-%m-%d %H:%M}")
+
+
+def show(person: Name, gallery: Url = None, as_json: Json = False) -> None:
+    """Show a person: aliases, tags, validity and faces, with what was overruled at enrolment.
+
+    Example: mindface gallery show "Ada Lovelace" --gallery people.db
+    """
+    with open_gallery(gallery) as people:
+        found = _named(people, person)
+        forced = _forced(people)
+        faces = [
+            {
+                "id": face.id,
+                "path": face.path,
+                "quality": round(face.quality, 4),
+                "forced": forced.get(face.id, []),
+            }
+            for face in people.faces(found.name)
+        ]
+    facts = {**found.to_dict(), "faces": faces}
+    print(json.dumps(facts, ensure_ascii=False) if as_json else _sentences(facts))
+
+
+def _part(person: Person, keys: tuple[str, ...]) -> dict[str, Any]:
+    facts = person.to_dict()
+    return {key: facts[key] for key in keys}
+
+
+def _named(people: Gallery, name: str) -> Person:
+    for person in people.people():
+        if name in (person.name, *person.aliases):
+            return person
+    raise GalleryError(f"{people.backend.where}: there is nobody named {name!r:.80}")
+
+
+def _forced(people: Gallery) -> dict[int, list[str]]:
+    """What was overruled, by face."""
+    found = {}
+    for entry in people.entries():
+        if note := entry.payload.get("note"):
+            first, _ = entry.payload["faces"]
+            found[first] = [_figure(*each) for each in note["forced"]]
+    return found
+
+
+def _figure(check: str, figure: float | None, limit: float | None) -> str:
+    return check if figure is None else f"{check} {figure:.3g} (limit {limit:.3g})"
+
+
+def _sentences(facts: dict[str, Any]) -> str:
+    lines = [f"{facts['name']}: enrolled {facts['created']}"]
+    if facts["aliases"]:
+        lines.append(f"also: {', '.join(facts['aliases'])}")
+    if facts["tags"]:
+        lines.append(f"tags: {', '.join(facts['tags'])}")
+    if facts["valid_from"] or facts["valid_until"]:
+        lines.append(f"valid: {facts['valid_from'] or ''} to {facts['valid_until'] or ''}")
+    for face in facts["faces"]:
+        said = f"  face {face['id']}  quality {face['quality']:.1f}  {face['path'] or 'no path'}"
+        lines.append(said + (f"  forced: {', '.join(face['forced'])}" if face["forced"] else ""))
+    return "\n".join(lines)

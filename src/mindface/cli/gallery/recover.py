@@ -1,0 +1,36 @@
+"""`mindface gallery recover`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mindface.cli.gallery.shared import Url, gallery_url
+from mindface.cli.options import Json
+
+
+def recover(
+    to: Annotated[Path, typer.Argument(metavar="NEW_FILE", help="Where to.")],
+    gallery: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Save what is not damaged into a new gallery; the old one is not changed.
+
+    Example: mindface gallery recover saved.db --gallery people.db
+    """
+    from mindface import gallery as room
+
+    found = room.recover(Path(gallery_url(gallery)), to)
+    if as_json:
+        print(json.dumps(asdict(found), ensure_ascii=False))
+        return
+    print(
+        f"{to}: {found.people} people, {found.faces} faces, {found.crops} crops, "
+        f"{found.entries} entries of the journal; {found.unnamed} people lost their names"
+    )
+    for sentence in found.lost:
+        print(f"lost: {sentence}")
