@@ -1,9 +1,9 @@
 #!/bin/bash
-# The sets of the recipe, from ../shared; run from the project's root after `make demo`.
+# The sets of the recipe, from ../shared; run from the project's root after `make setup`.
 set -e
 here=recipes/arcface_mobilefacenet
 work=build/recipe
-mindface data build ../shared/data/celeba200/photos $work/celeba200 --format png --recognizer none --detector build/detector.onnx
+mindface data build ../shared/data/celeba200/photos $work/celeba200 --format png --recognizer none
 mkdir -p $work/held_out $work/held_out_photos
 while read -r person; do
   ln -sfn "$PWD/$work/celeba200/$person" "$work/held_out/$person"

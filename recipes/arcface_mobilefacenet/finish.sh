@@ -9,6 +9,5 @@ mindface export "${1:-$work/full}" --output $model --licence "non-commercial res
   --source recipes/arcface_mobilefacenet
 mindface calibrate $model --folder $work/held_out_all --aligned \
   --name "held-out people of celeba200 and celeba_small"
-mindface evaluate verification $model --folder $work/held_out_photos --flip --draw 6000 \
-  --detector build/detector.onnx
+mindface evaluate verification $model --folder $work/held_out_photos --flip --draw 6000
 echo "to ship it: copy $model and its .json to src/mindface/zoo/bundled/, and write its card"
