@@ -12,7 +12,10 @@ def test_the_list(mindface, cache):
     assert (code, err) == (0, "")
     assert {len(row) for row in rows} == {6}
     assert ["adaface_ir18", "recognition"] in [row[:2] for row in rows]
-    assert [row[0] for row in rows if row[-1] != "-"] == ["arcface_mobilefacenet", "retinaface_mobilenet025"]
+    assert [row[0] for row in rows if row[-1] != "-"] == [
+        "arcface_mobilefacenet",
+        "retinaface_mobilenet025",
+    ]
 
 
 def test_the_list_as_json(mindface, cache):
