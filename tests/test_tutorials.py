@@ -68,8 +68,8 @@ DETECTION_PAGES = {
             "no area: 1",
             "mirrored: 1",
             "faces in 24 photos",
-            "verification at step 0: label/ap",
-            "verification at step 16: label/ap",
+            "validation at step 0: held_out/ap",
+            "validation at step 16: held_out/ap",
         ],
     ),
     "evaluation": (
@@ -175,7 +175,7 @@ def configured(tmp_path_factory):
 @pytest.mark.timeout(900)
 def test_configuring_a_detector(configured):
     folder, said = configured
-    for sentence in ("did you mean data.size?", "refused", "verification at step 6: label/ap"):
+    for sentence in ("did you mean data.size?", "refused", "validation at step 6: held_out/ap"):
         assert sentence in said
     assert (folder / "seen.png").is_file()
     assert (folder / "runs/mine/checkpoints/step-00000006").is_dir()
@@ -208,7 +208,7 @@ def test_a_tutorial_on_detection(name, configured, request, tmp_path):
 @pytest.mark.timeout(1800)
 def test_a_minute_of_training_finds_faces(tmp_path):
     said = carried_out(DETECTION / "README.md", tmp_path, MINDFACE_CACHE=str(tmp_path / "cache"))
-    assert float(re.findall(r"label/ap (\S+),", said)[-1]) > 0.5
+    assert float(re.findall(r"held_out/ap (\S+),", said)[-1]) > 0.5
     assert len(list((tmp_path / "marked").glob("*.jpg"))) == 20
 
 

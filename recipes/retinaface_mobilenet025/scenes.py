@@ -12,11 +12,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.random import Generator
+from numpy.typing import NDArray
 
+from mindface import Detector
 from mindface.datasets.scenes import SceneFiles, load_scene, open_scenes
 from mindface.detection import accessories, augmentation, framing
 from mindface.detection.scene import Scene
 from mindface.formats.coco import CocoImage, read_coco, write_coco
+from mindface.geometry import iou
 
 WORK = Path("build/recipe/detector")
 PHOTOS = Path("../shared/data/celeba200/photos")
@@ -93,18 +96,39 @@ def _written(folder: Path, name: str, scene: Scene) -> CocoImage:
 
 
 def wider() -> None:
-    """WIDER FACE's sample in its own proportions, which it was stretched out of."""
-    folder = WORK / "validation" / "wider"
-    (folder / "images").mkdir(parents=True, exist_ok=True)
-    rows = []
+    """WIDER FACE's sample in its own proportions, which it was stretched out of; and masked.
+
+    Masks are drawn on two thirds of those faces that the ancestor finds on twice the size.
+    """
+    ancestor = Detector("build/detector.onnx", input_size=2 * SIDE, score_threshold=0.3)
+    rng = np.random.default_rng(0)
+    folders = [WORK / "validation" / name for name in ("wider", "wider_masked")]
+    rows: list[list[CocoImage]] = [[], []]
+    for folder in folders:
+        (folder / "images").mkdir(parents=True, exist_ok=True)
     for name, facts in json.loads((WIDER / "ground_truth.json").read_text()).items():
         corners = np.array(facts["faces_orig"], np.float64).reshape(-1, 4)
         image = cv2.cvtColor(cv2.imread(str(WIDER / "images" / name)), cv2.COLOR_BGR2RGB)
         image = cv2.resize(image, facts["orig_wh"], interpolation=cv2.INTER_CUBIC)
         points = np.full((len(corners), 5, 2), np.nan)
         scene = Scene(image, corners.astype(np.float32), points, np.zeros(len(corners), bool))
-        rows.append(_written(folder, name, scene))
-    write_coco(folder / "labels.json", rows)
+        seen = scene._replace(landmarks=_landmarks(scene, ancestor))
+        masked = accessories.face_mask(seen, rng, share=2 / 3)
+        for part, folder, each in zip(rows, folders, (scene, masked), strict=True):
+            part.append(_written(folder, name, each._replace(landmarks=points)))
+    for part, folder in zip(rows, folders, strict=True):
+        write_coco(folder / "labels.json", part)
+
+
+def _landmarks(scene: Scene, detector: Detector) -> NDArray[np.float32]:
+    """Those of the faces that a detector finds, NaN of the others."""
+    faces = detector.detect(scene.image)
+    points = np.full((len(scene.boxes), 5, 2), np.nan, np.float32)
+    overlaps = iou(scene.boxes, faces.boxes)
+    if overlaps.size:
+        best, hit = overlaps.argmax(1), overlaps.max(1) > 0.4
+        points[hit] = faces.landmarks[best[hit]]
+    return points
 
 
 if __name__ == "__main__":

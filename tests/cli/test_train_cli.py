@@ -89,7 +89,7 @@ def test_the_configuration_is_shown_whole_and_is_a_preset(mindface, tmp_path):
         (["quick", "optimizer.lr=fast"], 2, 'optimizer.lr="fast": should be a valid number'),
         (["quick", "optimizer.lr"], 2, "write KEY=VALUE"),
         (["quick"], 2, "data.sets is empty"),
-        (["finetune"], 2, "data.sets is empty"),
+        (["finetune"], 2, "network.weights must be given"),
         (["quick", "data.sets=[{path: nowhere}]"], 4, "nowhere: no such folder"),
         (["quick", "device=abacus"], 6, "device 'abacus' is not here"),
     ],
@@ -123,7 +123,7 @@ def test_from_labelled_photos_to_a_detector(mindface, labels, tmp_path, monkeypa
     result = json.loads(trained.out)
     assert result["checkpoint"] == "runs/quick_detection/checkpoints/step-00000002"
     assert result["step"] == 2
-    assert "label/ap" in result["verification"]
+    assert "scenes/ap" in result["verification"]
     for part in ("data        4 photos, at 64x64 pixels", "steps       2: 1 epochs of 2"):
         assert part in trained.err
 
@@ -160,6 +160,7 @@ def test_the_configuration_of_a_detector_is_shown_whole(mindface, tmp_path):
         (["quick", "data.augmentation.selfi=1"], 2, "did you mean data.augmentation.selfie?"),
         (["quick", "loss.threshold=0"], 2, "loss.threshold=0: should be greater than 0"),
         (["quick", "network.name=arcface_r50"], 2, "arcface_r50: no detector; there are"),
+        (["finetune"], 2, "network.weights must be given"),
         (["finetune", "network.weights=a.pth"], 2, "validation must name a set"),
         (["quick", "data.sets=[{path: nowhere/label.txt}]"], 4, "say where the pictures are"),
         (["quick", "data.sets=[{path: missing.txt}]"], 5, "missing.txt: cannot be read"),

@@ -28,6 +28,7 @@ from mindface.detection.framing import (
     resized,
     rotated,
     selfie,
+    vacant_crop,
 )
 from mindface.detection.scene import Scene
 from mindface.golden import portraits
@@ -143,6 +144,7 @@ GEOMETRY = {
     "random_square_crop": random_square_crop,
     "scrfd_crop": lambda scene, rng: random_square_crop(scene, rng, SCRFD_SCALES),
     "selfie": lambda scene, rng: selfie(scene, rng, least=8),
+    "vacant_crop": vacant_crop,
     "resized": lambda scene, rng: resized(scene, 96, rng),
     "pad_to_square": lambda scene, rng: pad_to_square(scene),
     "mirrored": lambda scene, rng: mirrored(scene),
@@ -418,6 +420,28 @@ def test_without_a_large_face_there_is_no_selfie():
     assert selfie(everyone_ignored, generator(), least=1) is everyone_ignored
     nobody = drawn(boxes=[])
     assert selfie(nobody, generator()) is nobody
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_vacant_crop_shows_no_face(seed):
+    scene = drawn()
+    crop = vacant_crop(scene, generator(seed), scales=(0.1, 0.2, 0.3))
+    assert len(crop.boxes) == 0
+    assert crop.image.shape[0] == crop.image.shape[1] > 1
+    assert not seen_colors(crop)
+
+
+def test_without_a_vacant_place_there_is_no_crop_of_it():
+    scene = drawn([(0, 0, 60, 60)], height=60, width=60)
+    assert vacant_crop(scene, generator(), scales=(0.1,)) is scene
+
+
+def test_vacant_crops_stand_in_a_grid():
+    one = drawn([(0, 0, 40, 40)])
+    scene = SceneAugmentation(**NEVER | {"vacant": 1.0})(one, generator(), 64, lambda: one)
+    assert scene.image.shape == (64, 64, 3)
+    assert len(scene.boxes) == 0
+    assert not seen_colors(scene)
 
 
 @pytest.mark.parametrize("grid", [2, 3, 4])
@@ -707,7 +731,7 @@ def test_a_probability_of_1_always_acts(change):
     size = len(scene.image)
     for seed in range(5):
         rng = generator(seed)
-        rng.random(3)
+        rng.random(4)
         resized(scene, size, rng)
         rng.random(2 + len(ORDER))
         expected = change(scene, rng)

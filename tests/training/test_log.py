@@ -54,7 +54,7 @@ def test_a_resumed_training_overwrites_what_comes_again(tmp_path):
     with logged(tmp_path) as log:
         for step in (1, 2, 3):
             log.write(step, {"loss": 1.0})
-            log.verification(step, {"a/auc": 0.5})
+            log.measured(step, "verification", {"a/auc": 0.5})
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 1, "lo')
     with logged(tmp_path, start=2) as log:
@@ -82,10 +82,10 @@ def test_a_falling_loss_beside_chance_is_called_out(
         for step, loss in enumerate(losses, 1):
             log.write(step, {"loss": loss})
         if not resumed:
-            log.verification(3, areas)
+            log.measured(3, "verification", areas)
     if resumed:
         with logged(tmp_path, start=2) as log:
-            log.verification(3, areas)
+            log.measured(3, "verification", areas)
     said = capsys.readouterr().err
     assert "verification at step 3: " in said
     assert ("no better than chance" in said) == called_out
@@ -97,7 +97,7 @@ def test_skipped_pictures_are_named_once_and_counted_by_any_process(tmp_path, ca
         log.skipped(["a.jpg"])
         log.say("not for this process")
         log.write(1, {"loss": 1.0})
-        log.verification(1, {"a/auc": 1.0})
+        log.measured(1, "verification", {"a/auc": 1.0})
     assert capsys.readouterr().err.splitlines() == [
         "skipped, cannot be read: a.jpg",
         "skipped, cannot be read: b.jpg",
@@ -132,7 +132,7 @@ def test_tensorboard_has_the_values_and_forgets_what_comes_again(tmp_path):
     with logged(tmp_path) as log:
         log.write(1, {"loss": 1.5})
     with logged(tmp_path, start=1) as log:
-        log.verification(2, {"a/auc": 0.75})
+        log.measured(2, "verification", {"a/auc": 0.75})
     scalars, purged = {}, set()
     for path in (tmp_path / "tensorboard").iterdir():
         for record in records(path.read_bytes()):

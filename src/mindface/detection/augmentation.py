@@ -28,6 +28,7 @@ from mindface.detection.framing import (
     resized,
     rotated,
     selfie,
+    vacant_crop,
 )
 from mindface.detection.scene import Scene
 
@@ -157,6 +158,9 @@ class SceneAugmentation(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     mosaic: Probability = Field(default=0.0, description="4, 9 or 16 whole photos in a grid.")
+    vacant: Probability = Field(
+        default=0.0, description="Else: four square crops without faces, in a grid."
+    )
     selfie: Probability = Field(
         default=0.0, description="Else: a crop that one face fills to 60-110%."
     )
@@ -216,6 +220,9 @@ class SceneAugmentation(BaseModel):
         if rng.random() < self.mosaic:
             count = int(rng.choice(GRIDS)) ** 2
             return mosaic([scene, *(others() for _ in range(count - 1))], size, rng)
+        if rng.random() < self.vacant:
+            parts = (scene, *(others() for _ in range(3)))
+            return mosaic([vacant_crop(part, rng) for part in parts], size, rng)
         if rng.random() < self.selfie:
             return selfie(scene, rng)
         if rng.random() < self.crop:

@@ -68,6 +68,32 @@ def random_square_crop(
     return _cropped(seen, left, top, side, side)
 
 
+def vacant_crop(scene: Scene, rng: Generator, scales: Sequence[float] = RETINAFACE_SCALES) -> Scene:
+    """Cuts out a square that shows nothing of any face: what must not be taken for one.
+
+    Args:
+        scene: of any shape.
+        rng: draws scale and place, anew until there is no face.
+        scales: as in `random_square_crop`, at most 1.
+
+    Returns:
+        A square without faces; the whole scene, as it is, where 250 tries show some.
+    """
+    seen = _clipped(scene)
+    frame = np.array(_frame(scene))
+    sides = np.maximum(rng.choice(scales, TRIES) * frame.min(), 1).astype(int)[:, None]
+    corners = rng.integers(0, frame - sides, endpoint=True)
+    low, high = corners[:, None], (corners + sides)[:, None]
+    beside = (seen.boxes[:, 2:] <= low) | (high <= seen.boxes[:, :2])
+    empty = beside.any(2).all(1)
+    if not empty.any():
+        return scene
+    first = int(empty.argmax())
+    left, top = corners[first].tolist()
+    side = int(sides[first, 0])
+    return _cropped(seen, left, top, side, side)
+
+
 def selfie(scene: Scene, rng: Generator, fill: Range = (0.6, 1.1), least: float = 48.0) -> Scene:
     """Cuts out a square that one face fills; the others are treated as `random_square_crop` does.
 

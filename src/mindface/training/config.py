@@ -37,6 +37,8 @@ class Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
+MISSING = "???"  # in a preset: its user must say
+
 C = TypeVar("C", bound=Config)
 
 
@@ -110,6 +112,7 @@ def _replaced(place: Any, path: list[str], new: Any, key: str) -> Any:
 
 def _validated(model: type[C], tree: Tree, source: str, faults: list[str]) -> C:
     """Makes the configuration; JSON lets lists be tuples and text be paths, and no more."""
+    faults = [*faults, *(f"{key} must be given" for key in _missing(tree))]
     text = json.dumps(merged(_defaults(model), tree, sections(model)), default=str)
     try:
         config = model.model_validate_json(text, strict=True)
@@ -118,6 +121,13 @@ def _validated(model: type[C], tree: Tree, source: str, faults: list[str]) -> C:
     if faults:
         raise ConfigError("\n  ".join([f"{source}: the configuration cannot be used:", *faults]))
     return config
+
+
+def _missing(tree: Any, key: str = "") -> list[str]:
+    """The keys whose values a preset leaves to its user."""
+    if isinstance(tree, dict):
+        return [found for part in tree for found in _missing(tree[part], f"{key}.{part}")]
+    return [key.removeprefix(".")] if tree == MISSING else []
 
 
 def _defaults(model: type[Config]) -> Tree:

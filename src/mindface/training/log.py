@@ -120,13 +120,13 @@ class Log:
         elif self._time_to_say() or step == self.steps:
             self.say(f"step {step} of {self.steps}: {text}")
 
-    def verification(self, step: int, figures: Mapping[str, float]) -> None:
-        """Keeps and says what verification measured; calls out what looks wrong."""
+    def measured(self, step: int, what: str, figures: Mapping[str, float]) -> None:
+        """Keeps and says what verification or validation found; calls out what looks wrong."""
         if not self.first:
             return
         self._keep(step, figures)
         text = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
-        self.say(f"verification at step {step}: {text}")
+        self.say(f"{what} at step {step}: {text}")
         areas = [value for name, value in figures.items() if name.endswith("/auc")]
         falls = bool(self._losses) and self._losses[-1] < FALLEN * self._losses[0]
         if falls and areas and max(areas) < CHANCE:

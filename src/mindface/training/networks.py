@@ -34,8 +34,8 @@ def initial_network(name: str, weights: str | None, **arguments: Any) -> nn.Modu
     return create_model(name, weights=weights, **arguments)
 
 
-def freeze(network: nn.Module, prefixes: Sequence[str]) -> None:
-    """Lets the parameters whose names begin so stay as they are.
+def freeze(network: nn.Module, prefixes: Sequence[str], *, norms: bool = False) -> None:
+    """Lets the parameters whose names begin so, and those of batch norms, stay as they are.
 
     Raises:
         ConfigError: a prefix is of no parameter, or nothing would be left to learn.
@@ -50,6 +50,9 @@ def freeze(network: nn.Module, prefixes: Sequence[str]) -> None:
             )
         for parameter in found:
             parameter.requires_grad_(False)
+    for module in network.modules():
+        if norms and isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.requires_grad_(False)
     if not any(parameter.requires_grad for parameter in named.values()):
         raise ConfigError(f"network.freeze={[*prefixes]} leaves nothing of the network to learn")
 

@@ -144,6 +144,26 @@ def test_float32_under_autocast(options):
     torch.testing.assert_close(parts, expected)
 
 
+def test_where_no_face_is_labelled_an_older_judgement_is_kept():
+    anchors, faces = grid(64, 64), crowd(5, (3, 0, 5), 64)
+    boxes, scores, points = (each.requires_grad_() for each in noise(6, 3, len(anchors)))
+    kept = noise(7, 3, len(anchors))[1].softmax(2)
+    loss = MultiBoxLoss(keeping_weight=3)
+    parts = loss((boxes, scores, points), *faces, anchors, kept)
+    parts["kept"].backward()
+    targets = loss.match(*faces, anchors)
+    background = targets.classes != 1
+    found = scores.detach().softmax(2)
+    apart = (kept * (kept / found).log())[background].sum() * 3 / len(targets.positives)
+    assert parts["kept"].item() == pytest.approx(apart.item(), rel=1e-9)
+    slopes = 3 * (found - kept) / len(targets.positives) * background[:, :, None]
+    torch.testing.assert_close(scores.grad, slopes)
+    scores.grad = None
+    parts = loss((boxes, scores, points), *faces, anchors, kept)
+    parts["classes"].backward()
+    assert not scores.grad[background].any()
+
+
 def test_a_normalizer_says_what_is_divided_by():
     anchors, faces = grid(64, 64), crowd(5, (3, 5), 64)
     outputs, seen = noise(6, 2, len(anchors)), []

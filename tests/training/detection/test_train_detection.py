@@ -18,10 +18,12 @@ from mindface.training import checkpoint
 from mindface.training.checkpoint import Checkpoints
 from mindface.training.detection import plan
 from mindface.training.detection.config import DetectionConfig
+from mindface.training.detection.step import judgement
 from mindface.training.detection.train import train
 from mindface.training.networks import network_of
 from mindface.weights import network_arrays
 
+HEADS = ("bboxhead", "classhead", "landmarkhead")  # the coarse ones see no face here
 ADAPTED = ("average=0.9", "precision=fp16")
 
 
@@ -133,8 +135,8 @@ def test_fine_tuning_measures_before_and_after_and_keeps_the_better(tmp_path, ca
         f"validation=[{{path: {labels}}}]",
     )
     said = capsys.readouterr().err
-    assert "verification at step 0: label/ap" in said
-    assert "verification at step 4: label/ap" in said
+    assert "validation at step 0: scenes/ap" in said
+    assert "validation at step 4: scenes/ap" in said
     scores = [each.facts["score"] for each in Checkpoints(tmp_path / "after/checkpoints").all()]
     assert found.facts["score"] == max(scores)
 
@@ -202,6 +204,42 @@ def test_frozen_parts_stay(tmp_path):
     changed = {name.split(".")[0] for name in after if not torch.equal(after[name], before[name])}
     assert "body" not in changed
     assert "bboxhead" in changed
+
+
+def test_frozen_norms_keep_their_statistics_and_factors(tmp_path):
+    torch.manual_seed(3)
+    found = trained(tmp_path, "network.freeze_norms=true", "schedule.epochs=1")
+    torch.manual_seed(3)
+    network = create_model("retinaface_mobilenet025")
+    after, before = found.tensors("network"), network.state_dict()
+    same = {name for name in after if torch.equal(after[name], before[name])}
+    norms = {
+        f"{place}.{name}"
+        for place, module in network.named_modules()
+        if isinstance(module, torch.nn.BatchNorm2d)
+        for name in module.state_dict()
+    }
+    assert {name for name in same if not name.startswith(HEADS)} == norms
+
+
+def test_what_an_older_network_judges_can_be_kept(tmp_path):
+    kept = tmp_path / "kept.pth"
+    torch.save(create_model("retinaface_mobilenet025").state_dict(), kept)
+    trained(tmp_path / "run", "schedule.epochs=0.5", f"loss.kept={kept}", "loss.keeping=2")
+    assert min(metrics(tmp_path / "run", "kept").values()) > 0
+
+
+def test_a_judgement_is_the_same_of_a_mirror_image():
+    network = create_model("retinaface_mobilenet025").eval()
+    images = torch.randn(2, 3, 96, 96)
+    with torch.no_grad():
+        plain, mirrored = judgement(network, images), judgement(network, images.flip(3))
+        alone = network(images)[1]
+    torch.testing.assert_close(plain.sum(2), torch.ones(2, plain.shape[1]))
+    finest = slice(0, 2 * 12 * 12)
+    rows, others = (each[:, finest].unflatten(1, (12, 12, 2)) for each in (plain, mirrored))
+    torch.testing.assert_close(rows, others.flip(2))
+    assert not torch.equal(plain, alone)
 
 
 @pytest.mark.parametrize(

@@ -50,22 +50,22 @@ def measured(tmp_path, network, *overrides):
 
 def test_a_network_that_knows_everything_is_perfect(tmp_path):
     figures = measured(tmp_path, Knowing(TinyScenes()))
-    assert figures["label/ap"] == pytest.approx(1)
-    assert figures["label/ap 32-96"] == pytest.approx(1)
-    assert figures["label/landmarks"] == pytest.approx(0, abs=1e-4)
-    assert "label/ap 8-16" not in figures
+    assert figures["scenes/ap"] == pytest.approx(1)
+    assert figures["scenes/ap 32-96"] == pytest.approx(1)
+    assert figures["scenes/landmarks"] == pytest.approx(0, abs=1e-4)
+    assert "scenes/ap 8-16" not in figures
     assert Validator.score(figures) == pytest.approx(1)
 
 
 def test_landmarks_count_in_distances_of_the_eyes(tmp_path):
     figures = measured(tmp_path, Knowing(TinyScenes(), shift=0.1))
-    assert figures["label/landmarks"] == pytest.approx(0.1, abs=1e-4)
+    assert figures["scenes/landmarks"] == pytest.approx(0.1, abs=1e-4)
 
 
 def test_bands_are_those_of_the_scaled_photo(tmp_path):
     labels = write_scenes(tmp_path / "scenes")
     config = settings(tmp_path, f"validation=[{{path: {labels}}}]", "validation_size=384")
-    assert {*Validator(config).truths["label"].counted} == {"all", "96-"}
+    assert {*Validator(config).truths["scenes"].counted} == {"all", "96-"}
 
 
 def test_sets_are_called_by_what_tells_them_apart(tmp_path):

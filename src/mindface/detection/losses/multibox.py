@@ -40,6 +40,7 @@ class MultiBoxLoss(nn.Module):
         classification: `cross_entropy`, or `focal` over all anchors, see `focal_loss`.
         regression: of boxes: `smooth_l1`, or `diou`, see `diou_loss`.
         matching: `overlap`, see `match`, or `atss`, see `match_adaptively`; that has no threshold.
+        keeping_weight: of the divergence from what an older network says, see `forward`.
         normalizer: makes of the two numbers `(2,)` of this process, positives and positives with
             landmarks, those to divide by: for instance their mean over all processes.
 
@@ -56,6 +57,7 @@ class MultiBoxLoss(nn.Module):
         classification: Classification = "cross_entropy",
         regression: Regression = "smooth_l1",
         matching: Matching = "overlap",
+        keeping_weight: float = 1.0,
         normalizer: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
@@ -77,6 +79,7 @@ class MultiBoxLoss(nn.Module):
         self.classification = classification
         self.regression = regression
         self.matching = matching
+        self.keeping_weight = keeping_weight
         self.normalizer = normalizer
 
     def forward(
@@ -86,6 +89,7 @@ class MultiBoxLoss(nn.Module):
         landmarks: Sequence[Tensor],
         ignored: Sequence[Tensor],
         anchors: Tensor,
+        kept: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """The weighted parts of a batch's loss, scalars whose sum is to be minimised.
 
@@ -96,9 +100,13 @@ class MultiBoxLoss(nn.Module):
             landmarks: of each picture, `(N, 5, 2)` in pixels, NaN for a face without.
             ignored: of each picture, `(N,)` bool: neither faces to find nor background.
             anchors: `(A, 4)` as `mindface.detection.anchors.anchors` makes them.
+            kept: class probabilities `(B, A, 2)` of an older network. Where there is no labelled
+                face, the divergence from these is the loss instead of hard negatives: what the
+                older network learnt of things that are not in these pictures is kept (Shmelkov et
+                al., https://arxiv.org/abs/1708.06977, section 3.2).
 
         Returns:
-            `boxes`, `classes` and `landmarks`.
+            `boxes`, `classes` and `landmarks`; `kept` where that is given.
         """
         with torch.autocast(anchors.device.type, enabled=False):
             targets = self.match(boxes, landmarks, ignored, anchors)
@@ -110,13 +118,17 @@ class MultiBoxLoss(nn.Module):
             encoded, scores, encoded_landmarks = (each.flatten(0, 1) for each in outputs)
             found = encoded[targets.positives].to(anchors)
             points = encoded_landmarks[targets.positives[marked]].to(anchors)
-            return {
+            parts = {
                 "boxes": self.box_weight * self._box_loss(found, targets) / faces,
-                "classes": self._class_loss(scores, targets, anchors.dtype) / faces,
+                "classes": self._class_loss(scores, targets, anchors.dtype, kept is None) / faces,
                 "landmarks": self.landmark_weight
                 * _landmark_loss(points, targets, marked)
                 / marked_faces,
             }
+            if kept is not None:
+                apart = divergence(scores, kept, targets, anchors.dtype)
+                parts["kept"] = self.keeping_weight * apart / faces
+            return parts
 
     @torch.no_grad()
     def match(
@@ -137,13 +149,29 @@ class MultiBoxLoss(nn.Module):
         truth = encode_boxes(targets.boxes, targets.anchors)
         return F.smooth_l1_loss(encoded, truth, reduction="sum")
 
-    def _class_loss(self, scores: Tensor, targets: Targets, dtype: torch.dtype) -> Tensor:
+    def _class_loss(
+        self, scores: Tensor, targets: Targets, dtype: torch.dtype, background: bool
+    ) -> Tensor:
         classes = targets.classes.flatten()
-        if self.classification == "focal":
+        focal, rows = self.classification == "focal", targets.positives
+        if background and focal:
             rows = (classes >= 0).nonzero()[:, 0]
-            return focal_loss(scores[rows].to(dtype), classes[rows] == 1)
-        rows = torch.cat([targets.positives, hard_negatives(scores, targets, self.negatives)])
-        return F.cross_entropy(scores[rows].to(dtype), classes[rows].long(), reduction="sum")
+        elif background:
+            rows = torch.cat([rows, hard_negatives(scores, targets, self.negatives)])
+        logits, faces = scores[rows].to(dtype), classes[rows] == 1
+        if focal:
+            return focal_loss(logits, faces)
+        return F.cross_entropy(logits, faces.long(), reduction="sum")
+
+
+def divergence(scores: Tensor, kept: Tensor, targets: Targets, dtype: torch.dtype) -> Tensor:
+    """Sum of the Kullback-Leibler divergences of logits `(B * A, 2)` from `kept` `(B, A, 2)`.
+
+    Over the anchors that are no faces, ignored ones too.
+    """
+    rows = (targets.classes.flatten() != 1).nonzero()[:, 0]
+    found = scores[rows].to(dtype).log_softmax(1)
+    return F.kl_div(found, kept.flatten(0, 1)[rows].to(dtype), reduction="sum")
 
 
 def _landmark_loss(encoded: Tensor, targets: Targets, marked: Tensor) -> Tensor:

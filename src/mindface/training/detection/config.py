@@ -67,6 +67,7 @@ class Network(Config):
     freeze: tuple[str, ...] = Field(
         default=(), description="Parameters that stay: their names begin like this."
     )
+    freeze_norms: bool = Field(default=False, description="Batch norms stay, their statistics too.")
 
 
 class Loss(Config):
@@ -87,6 +88,12 @@ class Loss(Config):
     matching: Literal["overlap", "atss"] = Field(
         default="overlap", description="Which anchors are taken for a face."
     )
+    kept: str | None = Field(
+        default=None,
+        description="A weight file or a training's folder whose judgement of what no label calls "
+        "a face is kept; null: none is.",
+    )
+    keeping: NotNegative = Field(default=1.0, description="Factor of what is kept.")
 
 
 class DetectionConfig(Settings):

@@ -64,7 +64,8 @@ def make_plan(
             network_line(network, origin, given.freeze, config.precision, world),
             f"data        {len(scenes):,} photos, at {config.data.size}x{config.data.size} pixels",
             f"loss        MultiBox: {config.loss.matching}, {config.loss.classification}, "
-            f"{config.loss.regression}",
+            f"{config.loss.regression}"
+            + (f", no label as {config.loss.kept} judges" if config.loss.kept else ""),
             *lines_of(config, config.data.batch, steps_per_epoch, start, world),
         ),
         memory=needed,

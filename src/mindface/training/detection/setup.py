@@ -46,7 +46,20 @@ def loss_of(loss: Loss) -> MultiBoxLoss:
         classification=loss.classification,
         regression=loss.regression,
         matching=loss.matching,
+        keeping_weight=loss.keeping,
     )
+
+
+def kept_network(config: DetectionConfig, world: World) -> nn.Module | None:
+    """The older network whose judgement of the background is kept, or None.
+
+    Raises:
+        WeightsError: `loss.kept` does not fit `network.name`.
+    """
+    if config.loss.kept is None:
+        return None
+    network = initial_network(config.network.name, config.loss.kept).to(world.device)
+    return network.eval().requires_grad_(False)
 
 
 def check_batch(config: DetectionConfig, world: World) -> None:
@@ -81,7 +94,7 @@ def build_state(config: DetectionConfig, world: World, network: nn.Module | None
         network = initial_network(given.name, given.weights)
         if given.backbone:
             load_weights(network.body, given.backbone)  # type: ignore[arg-type]
-    freeze(network, given.freeze)
+    freeze(network, given.freeze, norms=given.freeze_norms)
     network = network.to(world.device)
     if config.channels_last:
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mindface.detection.anchors import anchors
+from mindface.detection.anchors import STRIDES, anchors
 from mindface.detection.losses import MultiBoxLoss
+from mindface.detection.models.retinaface import ANCHORS
 from mindface.models import convention
 from mindface.training.detection.config import DetectionConfig
 from mindface.training.detection.data import Batch
@@ -43,6 +44,7 @@ def backward(
     state: State,
     batch: Batch,
     loss: MultiBoxLoss,
+    kept: nn.Module | None,
     config: DetectionConfig,
     world: World,
 ) -> Outcome:
@@ -53,6 +55,7 @@ def backward(
         state: what is trained.
         batch: this process's part of the step.
         loss: of anchors.
+        kept: an older network whose judgement of the background is kept, or None.
         config: of the training.
         world: the processes.
     """
@@ -66,11 +69,13 @@ def backward(
         inputs = prepared(batch.images[piece], config.network.name, device)
         with autocast(config, device):
             outputs = model(inputs)
+            with torch.no_grad():
+                older = judgement(kept, inputs) if kept else None
         faces = (
             [each.to(device) for each in part[piece]]
             for part in (batch.boxes, batch.landmarks, batch.ignored)
         )
-        losses = loss(outputs, *faces, grid)
+        losses = loss(outputs, *faces, grid, older)
         add_gradients(torch.stack([*losses.values()]).sum() / count, state)
         for name, value in losses.items():
             sums[name] = sums.get(name, 0) + value.detach() / count
@@ -78,6 +83,18 @@ def backward(
             ~torch.stack([part.detach().isfinite().all(2).all(1) for part in outputs]).all(0)
         )
     return Outcome(sums, torch.cat(odd))
+
+
+def judgement(network: nn.Module, inputs: Tensor) -> Tensor:
+    """Class probabilities `(B, A, 2)` of square pictures and their mirror images, the means."""
+    plain, mirrored = network(inputs)[1], network(inputs.flip(3))[1]
+    sides = [inputs.shape[3] // stride for stride in STRIDES]
+    levels = mirrored.split([ANCHORS * side**2 for side in sides], dim=1)
+    rows = [
+        level.unflatten(1, (side, side, ANCHORS)).flip(2).flatten(1, 3)
+        for level, side in zip(levels, sides, strict=True)
+    ]
+    return (plain + torch.cat(rows, 1)) / 2
 
 
 def measured(state: State, outcome: Outcome, world: World) -> dict[str, float]:

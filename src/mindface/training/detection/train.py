@@ -22,6 +22,7 @@ from mindface.training.detection.setup import (
     build_state,
     check_batch,
     facts_of,
+    kept_network,
     loss_of,
     open_sets,
 )
@@ -87,7 +88,7 @@ def train(
         state = build_state(config, world, network)
         if last:
             state.load(last, world, config.seed)
-        loss = loss_of(config.loss)
+        loss, kept = loss_of(config.loss), kept_network(config, world)
         model = parallel(state.network, world, compiled=config.compile)
         facts = facts_of(config, state.network)
 
@@ -100,7 +101,7 @@ def train(
                 log.skipped([scenes.describe(index) for index in batch.skipped])
                 rate = set_rate(state, config, config.data.batch, epoch)
                 set_mode(state.network, True)
-                outcome = backward(model, state, batch, loss, config, world)
+                outcome = backward(model, state, batch, loss, kept, config, world)
                 norm = clip(state, config.optimizer.max_norm)
                 check_finite(
                     norm, state, outcome.losses, batch.indices, outcome.odd, scenes.describe, world
@@ -133,5 +134,5 @@ def validate(state: State, validator: Validator, world: World, log: Log) -> dict
         figures = validator(state.network, world.device)
     if not figures:
         return {}
-    log.verification(state.step, figures)
+    log.measured(state.step, "validation", figures)
     return {"verification": figures, "score": validator.score(figures)}

@@ -27,6 +27,7 @@ Floats = NDArray[np.float32]
 
 BANDS = {"8-16": (8, 16), "16-32": (16, 32), "32-96": (32, 96), "96-": (96, math.inf)}
 SCORE, OVERLAP = 0.02, 0.4
+GENERIC = ("label", "labels")  # names of files that say nothing of what is in them
 FOUND = 0.5  # IoU with a face whose landmarks are compared
 
 
@@ -175,9 +176,7 @@ def landmark_errors(scene: Scene, found: Found) -> Floats:
 
 
 def _names(sources: tuple[Source, ...]) -> list[str]:
-    """The sets' folders' names, or whole paths where these are not different."""
-    paths = [Path(source.path) for source in sources]
-    for names in ([path.stem for path in paths], [path.parent.name for path in paths]):
-        if len(set(names)) == len(names):
-            return names
-    return [source.path for source in sources]
+    """The sets' files' names, for `label.txt` and `labels.json` their folders'; or whole paths."""
+    paths = [Path(source.path).absolute() for source in sources]
+    names = [path.parent.name if path.stem in GENERIC else path.stem for path in paths]
+    return names if len(set(names)) == len(names) else [source.path for source in sources]

@@ -144,5 +144,5 @@ def verify(state: State, verifier: Verifier, world: World, log: Log) -> dict[str
         figures = verifier(state.network, world.device)
     if not figures:
         return {}
-    log.verification(state.step, figures)
+    log.measured(state.step, "verification", figures)
     return {"verification": figures, "score": verifier.score(figures)}
