@@ -2,16 +2,18 @@
 
     make build/detector.onnx
     pip install scikit-learn
-    python benchmarks/clustering.py methods
+    python benchmarks/clustering.py methods [DIVISIONS]
+    python benchmarks/clustering.py coherence [DIVISIONS]
     python benchmarks/clustering.py scale [FACES]
 
 `methods` embeds the photos of `../shared/data/celeba200` with EdgeFace-XS and, of the people that
 it was not trained on, with the bundled recogniser; and both again among the faces of
 `celeba_small`, about two a person. Every method has its parameters chosen on one half of the
 people, for B-cubed F, and is measured on the other half; then the halves change places. Figures are
-means over three such divisions; ± is the standard deviation of F. "default" is `cluster` with the
-threshold that `strictness` takes from a calibration on the first half, without looking at any
-cluster.
+means over three such divisions (among `celeba_small` over one); ± is the standard deviation of F.
+"default" is `cluster` with the threshold that `strictness` takes from a calibration on the first
+half, without looking at any cluster. `coherence` does the same for the constant of `cluster`, with
+thresholds chosen for an F in which precision weighs twice as much as recall ("pure").
 
 Seconds are of processor time, over all threads, for what a user would call once: similarities
 included. `scale` prints time and peak memory after each step.
@@ -22,7 +24,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +34,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 
 from mindface import FaceAnalyzer
 from mindface.clustering import cluster, strictness
+from mindface.clustering import linkage as linkage_module
 from mindface.clustering.cluster import NEIGHBOURS
 from mindface.clustering.components import connected
 from mindface.clustering.linkage import FLOOR
@@ -53,7 +56,8 @@ RECOGNIZERS = {
     "arcface_mobilefacenet, held-out people": "arcface_mobilefacenet",
 }
 THRESHOLDS = np.round(np.arange(0.2, 0.62, 0.03), 2).tolist()
-SEEDS = range(3)
+FINE = np.round(np.arange(0.2, 0.6, 0.02), 2).tolist()
+DIVISIONS = 3
 GIANT = 100  # a component of more faces is cut again
 
 
@@ -104,22 +108,24 @@ def whispers(embeddings: Array, threshold: float) -> Ints:
 
 def rank_order(embeddings: Array, threshold: float) -> Ints:
     """Approximate rank order (Otto, Wang, Jain, "Clustering millions of faces", PAMI 2018)."""
-    pairs = neighbours(embeddings, NEIGHBOURS)
-    near = [faces[:NEIGHBOURS] for faces in _lists(pairs, len(embeddings))[0]]
-    ranks = [
-        {face: 0} | {other: rank for rank, other in enumerate(others.tolist(), 1)}
-        for face, others in enumerate(near)
-    ]
-    linked = []
-    for face, mine in enumerate(ranks):
-        for other in near[face].tolist():
-            theirs = ranks[other]
-            a, b = mine[other], theirs.get(face, NEIGHBOURS)
-            missing = sum(o not in theirs for o, r in mine.items() if r <= a)
-            missing += sum(o not in mine for o, r in theirs.items() if r <= b)
-            if missing / min(a, b) <= threshold:
-                linked.append((face, other))
-    return connected(len(embeddings), *np.array(linked, int).reshape(-1, 2).T)
+    count = len(embeddings)
+    similarity = embeddings @ embeddings.T
+    np.fill_diagonal(similarity, -2)
+    near = np.argpartition(-similarity, NEIGHBOURS, axis=1)[:, :NEIGHBOURS]
+    order = np.argsort(-np.take_along_axis(similarity, near, 1), axis=1, kind="stable")
+    near = np.take_along_axis(near, order, 1)
+    among = np.zeros((count, count), bool)  # whether a face is another's neighbour, or itself
+    among[np.arange(count)[:, None], near] = True
+    np.fill_diagonal(among, True)
+    missing = np.array([~among[near[i]][:, near[i]] for i in range(count)]).cumsum(2)
+    face, rank = np.divmod(np.arange(count * NEIGHBOURS), NEIGHBOURS)
+    other = near[face, rank]
+    back = (near[other] == face[:, None]).argmax(1)  # their rank for me, where I have one
+    back = np.where(among[other, face], back, NEIGHBOURS - 1)
+    theirs = (~among[face[:, None], near[other]]).cumsum(1)[np.arange(len(face)), back]
+    mine = missing[face, rank, rank] + ~among[other, face]
+    linked = (mine + theirs) / (np.minimum(rank, back) + 1) <= threshold
+    return connected(count, face[linked], other[linked])
 
 
 def _lists(pairs: Pairs, count: int) -> tuple[list[Ints], list[Array]]:
@@ -162,16 +168,16 @@ METHODS: dict[str, tuple[Callable[[Array, Any], Ints], Sequence[Any]]] = {
 }
 
 
-def methods() -> None:
-    """Tables of all methods."""
+def sets(count: int) -> Iterator[tuple[str, list[tuple[Faces, Faces]]]]:
+    """Each set of faces, with so many divisions into halves (among others: one)."""
     for name, recognizer in RECOGNIZERS.items():
         analyzer = FaceAnalyzer("build/detector.onnx", recognizer, precision="fp32")
         held_out = recognizer == "arcface_mobilefacenet"
         photos, small = celeba200(analyzer, held_out), celeba_small(analyzer, held_out)
-        table(f"{name}: celeba200", [halves(photos, seed) for seed in SEEDS])
-        mixed = [zip(halves(photos, seed), halves(small, seed), strict=True) for seed in SEEDS]
-        divisions = [tuple(together(a, b) for a, b in both) for both in mixed]
-        table(f"{name}: celeba200 among celeba_small", divisions)
+        yield f"{name}: celeba200", [halves(photos, seed) for seed in range(count)]
+        both = zip(halves(photos, 0), halves(small, 0), strict=True)
+        first, second = (together(a, b) for a, b in both)
+        yield f"{name}: celeba200 among celeba_small", [(first, second)]
 
 
 def celeba200(analyzer: FaceAnalyzer, held_out: bool) -> Faces:
@@ -222,12 +228,7 @@ class Outcome(NamedTuple):
 
 def table(title: str, divisions: Sequence[tuple[Faces, Faces]]) -> None:
     """Prints what each method reaches."""
-    test = divisions[0][1]
-    print(f"\n{title}: {len(np.unique(test.people))} people, {len(test.people)} faces in a half")
-    print(
-        f"{'':24} F      ±      P      R      purity complete pairs F clusters  CPU s  parameters"
-    )
-    turns = [turn for first, second in divisions for turn in ((first, second), (second, first))]
+    turns = heading(title, divisions)
     for name, (method, grid) in METHODS.items():
         row(name, [outcome(method, tuned(method, grid, tune), test) for tune, test in turns])
     usual = METHODS["cluster"][0]
@@ -235,6 +236,43 @@ def table(title: str, divisions: Sequence[tuple[Faces, Faces]]) -> None:
         row("cluster, default", [outcome(usual, default(*turn), turn[1]) for turn in turns])
     except CalibrationError as error:
         print(f"cluster, default: {error}")
+
+
+def heading(title: str, divisions: Sequence[tuple[Faces, Faces]]) -> list[tuple[Faces, Faces]]:
+    """Prints the head of a table; returns the halves to choose on, and those to measure on."""
+    test = divisions[0][1]
+    print(f"\n{title}: {len(np.unique(test.people))} people, {len(test.people)} faces in a half")
+    print(
+        f"{'':24} F      ±      P      R      purity complete pairs F clusters  CPU s  parameters"
+    )
+    return [turn for first, second in divisions for turn in ((first, second), (second, first))]
+
+
+def coherence(title: str, divisions: Sequence[tuple[Faces, Faces]]) -> None:
+    """Prints what `cluster` reaches with other coherences, chosen for purity, and by default."""
+    turns = heading(title, divisions)
+    method = METHODS["cluster"][0]
+    for value in (0.4, 0.5, 0.6, 0.7, 0.8, 1.0):
+        linkage_module.COHERENCE = value
+        row(f"{value}, pure", [outcome(method, pure(method, tune), test) for tune, test in turns])
+    for value in (0.4, 0.5, 0.6, 0.7, 0.8, 1.0):
+        linkage_module.COHERENCE = value
+        try:
+            row(f"{value}, default", [outcome(method, default(*turn), turn[1]) for turn in turns])
+        except CalibrationError as error:
+            print(f"{value}, default: {error}")
+
+
+def pure(method: Callable[[Array, Any], Ints], faces: Faces) -> float:
+    """The threshold of the best B-cubed F in which precision weighs twice as much as recall."""
+
+    def f(threshold: float) -> float:
+        precision, recall = score_clusters(
+            method(faces.embeddings, threshold), faces.people
+        ).b_cubed
+        return 1.25 * precision * recall / (0.25 * precision + recall)
+
+    return max(FINE, key=f)
 
 
 def tuned(method: Callable[[Array, Any], Ints], grid: Sequence[Any], faces: Faces) -> Any:
@@ -249,7 +287,7 @@ def tuned(method: Callable[[Array, Any], Ints], grid: Sequence[Any], faces: Face
 def default(tune: Faces, test: Faces) -> float:
     """The threshold by a calibration on other people."""
     table = ScoreTable.of_all_pairs(*tune)
-    calibration = calibrate(table, "half", rates=None, extrapolate=True, replicates=10)
+    calibration = calibrate(table, "half", rates=None, replicates=10)
     return strictness(calibration, len(test.people)).threshold
 
 
@@ -310,7 +348,7 @@ def scale(count: int) -> None:
     )
     print(f"{count} faces of {len(np.unique(made.people))} people")
     print(f"genuine {scores.genuine.mean():.3f} ± {scores.genuine.std():.3f}; strangers {known}")
-    calibration = calibrate(scores, "sample", rates=None, extrapolate=True, replicates=10)
+    calibration = calibrate(scores, "sample", rates=None, replicates=10)
     threshold, extrapolated = strictness(calibration, count)
     print(f"threshold {threshold:.3f}{', extrapolated' if extrapolated else ''}")
     del sample, scores
@@ -343,7 +381,8 @@ def step(name: str, work: Callable[[], Any]) -> Any:
 
 if __name__ == "__main__":
     part, *rest = sys.argv[1:] or ["methods"]
-    if part == "methods":
-        methods()
+    if part in ("methods", "coherence"):
+        for title, divisions in sets(int(rest[0]) if rest else DIVISIONS):
+            (table if part == "methods" else coherence)(title, divisions)
     else:
         scale(int(rest[0]) if rest else 100_000)

@@ -26,7 +26,17 @@ from mindface.training.networks import initial_network
 from mindface.weights import network_arrays
 
 WORK = Path("build/recipe/detector")
-SETS = ("crowds", "selfies", "turned", "dark", "masks", "sunglasses", "wider", "wider_masked")
+SETS = (
+    "crowds",
+    "selfies",
+    "turned",
+    "dark",
+    "masks",
+    "sunglasses",
+    "wider",
+    "wider_masked",
+    "wider_gray",
+)
 NAME = "retinaface_mobilenet025"
 CPU = torch.device("cpu")
 MIRRORED = [1, 0, 2, 4, 3]

@@ -96,14 +96,14 @@ def _written(folder: Path, name: str, scene: Scene) -> CocoImage:
 
 
 def wider() -> None:
-    """WIDER FACE's sample in its own proportions, which it was stretched out of; and masked.
+    """WIDER FACE's sample in its own proportions, which it was stretched out of; masked; and gray.
 
     Masks are drawn on two thirds of those faces that the ancestor finds on twice the size.
     """
     ancestor = Detector("build/detector.onnx", input_size=2 * SIDE, score_threshold=0.3)
     rng = np.random.default_rng(0)
-    folders = [WORK / "validation" / name for name in ("wider", "wider_masked")]
-    rows: list[list[CocoImage]] = [[], []]
+    folders = [WORK / "validation" / name for name in ("wider", "wider_masked", "wider_gray")]
+    rows: list[list[CocoImage]] = [[], [], []]
     for folder in folders:
         (folder / "images").mkdir(parents=True, exist_ok=True)
     for name, facts in json.loads((WIDER / "ground_truth.json").read_text()).items():
@@ -114,7 +114,8 @@ def wider() -> None:
         scene = Scene(image, corners.astype(np.float32), points, np.zeros(len(corners), bool))
         seen = scene._replace(landmarks=_landmarks(scene, ancestor))
         masked = accessories.face_mask(seen, rng, share=2 / 3)
-        for part, folder, each in zip(rows, folders, (scene, masked), strict=True):
+        gray = augmentation.grayscale(scene, rng)
+        for part, folder, each in zip(rows, folders, (scene, masked, gray), strict=True):
             part.append(_written(folder, name, each._replace(landmarks=points)))
     for part, folder in zip(rows, folders, strict=True):
         write_coco(folder / "labels.json", part)

@@ -62,6 +62,12 @@ def calibration(*, tail=False, contract=None):
     )
 
 
+def recalled(exact, found):
+    """The share of the people that an exact search gives whom another gave too."""
+    pairs = zip(exact.people, found.people, strict=True)
+    return np.mean([np.isin(right, answers).mean() for right, answers in pairs])
+
+
 def everything(gallery):
     """All that a gallery says of its people, as plain values."""
     return {

@@ -3,9 +3,6 @@
 import pytest
 from conformance import Conformance
 
-import mindface.errors
-from mindface.gallery import Gallery
-
 
 class TestEmbedded(Conformance):
     @pytest.fixture
@@ -13,6 +10,19 @@ class TestEmbedded(Conformance):
         return tmp_path / "people.db"
 
 
-def test_an_unknown_kind_of_gallery_is_refused():
-    with pytest.raises(mindface.errors.GalleryError, match="no such kind of gallery"):
-        Gallery("mongodb://localhost/people")
+class TestPostgres(Conformance):
+    @pytest.fixture
+    def url(self, postgres_url):
+        return postgres_url
+
+
+class TestPostgresByIndex(Conformance):
+    @pytest.fixture
+    def url(self, postgres_url):
+        return f"{postgres_url}&index=hnsw"
+
+
+class TestMilvus(Conformance):
+    @pytest.fixture
+    def url(self, milvus_url):
+        return milvus_url

@@ -7,7 +7,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mindface.gallery import search
+from mindface.gallery.quantised import QuantisedSearch, encode
 from mindface.gallery.search import ExactSearch
+
+PRECISIONS = ["float32", "float16", "int8"]
+
+
+@pytest.fixture(params=PRECISIONS)
+def precision(request):
+    return request.param
+
+
+def finder_of(vectors, precision):
+    """A search through vectors that are scanned in that precision."""
+    if precision == "float32":
+        return ExactSearch(vectors)
+    pytest.importorskip("numkong", reason="search in float16 and int8 needs the extra search")
+    return QuantisedSearch(vectors, encode(vectors, precision), precision)
 
 
 def naive(vectors, queries, k, mask, order):
@@ -20,50 +36,81 @@ def naive(vectors, queries, k, mask, order):
     return rows
 
 
+def alike(random, count, size, kind):
+    """Vectors that are hard to tell apart: of lengths as far from 1 as they may be."""
+    if not count:
+        return unit(0, size)
+    seed = int(random.integers(1 << 30))
+    vectors = unit(count, size, seed)
+    if kind == "equal":
+        vectors = vectors[random.integers(0, count, count)]
+    elif kind == "near":  # closer than any precision can tell
+        vectors = vectors[:1] + vectors * np.float32(10.0 ** random.uniform(-8, -3))
+    elif kind == "one large value":  # its code leaves little for the others
+        vectors[:, 0] = 20
+    elif kind == "opposite":
+        vectors[::2] = -vectors[0]
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors * random.uniform(0.9992, 1.0008, (count, 1)).astype(np.float32)
+
+
 @given(
     count=st.integers(0, 60),
     queries=st.integers(1, 12),
     k=st.integers(1, 7),
-    values=st.sampled_from([2, 3, 16]),
+    size=st.sampled_from([2, 3, 16, 70]),
+    kind=st.sampled_from(["any", "equal", "near", "one large value", "opposite"]),
     block=st.sampled_from([1, 7, 50, 1 << 20]),
     seed=st.integers(0, 99),
 )
-@settings(max_examples=80, deadline=None)
-def test_top_is_exact_whatever_the_blocks(count, queries, k, values, block, seed):
+@settings(max_examples=100, deadline=None)
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_top_is_exact_whatever_the_blocks(precision, count, queries, k, size, kind, block, seed):
     random = np.random.default_rng(seed)
-    vectors = unit(count, values, seed)[random.integers(0, max(count, 1), count)]  # many are equal
-    probes = np.concatenate([vectors[:3], unit(queries, values, seed + 1)])
+    vectors = alike(random, count, size, kind)
+    probes = np.concatenate([vectors[:3], unit(queries, size, seed + 1)])[-queries:]
     mask = random.random(count) < 0.7
     order = random.permutation(count)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(search, "SCORES", block)
         patch.setattr(search, "QUERIES", 5)
         patch.setattr(search, "RESCORED", 9)
-        rows, scores = ExactSearch(vectors).top(probes, k, mask, order)
+        patch.setattr(search, "HITS", 4)
+        rows, scores = finder_of(vectors, precision).top(probes, k, mask, order)
     np.testing.assert_array_equal(rows, naive(vectors, probes, k, mask, order))
-    np.testing.assert_array_equal(scores == -1, rows < 0)
     found = rows >= 0
     expected = (vectors[rows] * probes[:, None]).sum(axis=2) if count else scores
-    np.testing.assert_allclose(scores[found], expected[found], atol=1e-5)
+    np.testing.assert_allclose(scores[found], np.clip(expected[found], -1, 1), atol=1e-5)
+    assert (scores[~found] == -1).all()
 
 
-def test_equal_rows_have_equal_scores_wherever_they_stand():
+def test_equal_rows_have_equal_scores_wherever_they_stand(precision):
     vectors = unit(500, 512)
     vectors[[7, 140, 499]] = vectors[7]
     probes = unit(40, 512, 1)
-    alone = ExactSearch(vectors[7:8]).top(probes, 1)[1][:, 0]
-    rows, scores = ExactSearch(vectors).top(probes, 500)
+    alone = finder_of(vectors[7:8], precision).top(probes, 1)[1][:, 0]
+    finder = finder_of(vectors, precision)
+    rows, scores = finder.top(probes, 500)
     for row in (7, 140, 499):
         np.testing.assert_array_equal(scores[rows == row], alone)
-    one_by_one = [ExactSearch(vectors).top(probe[None], 500) for probe in probes[:3]]
+    one_by_one = [finder.top(probe[None], 500) for probe in probes[:3]]
     for number, (single_rows, single_scores) in enumerate(one_by_one):
         np.testing.assert_array_equal(single_rows[0], rows[number])
         np.testing.assert_array_equal(single_scores[0], scores[number])
 
 
-def test_without_a_mask_and_with_an_empty_one():
+def test_every_precision_gives_the_same_bits(precision):
+    vectors, probes = unit(3000, 512), unit(30, 512, 1)
+    mask = np.random.default_rng(0).random(3000) < 0.1
+    for some in (None, mask):
+        expected = ExactSearch(vectors).top(probes, 5, some)
+        found = finder_of(vectors, precision).top(probes, 5, some)
+        assert [each.tobytes() for each in found] == [each.tobytes() for each in expected]
+
+
+def test_without_a_mask_and_with_an_empty_one(precision):
     vectors = unit(20)
-    finder = ExactSearch(vectors)
+    finder = finder_of(vectors, precision)
     rows, scores = finder.top(vectors[:4], 1)
     assert rows[:, 0].tolist() == [0, 1, 2, 3]
     np.testing.assert_allclose(scores, 1, atol=1e-6)
@@ -74,10 +121,34 @@ def test_without_a_mask_and_with_an_empty_one():
     assert rows.shape == (0, 2)
 
 
-def test_rough_scores_are_off_by_no_more_than_said():
-    vectors, probes = unit(2000, 512), unit(50, 512, 1)
-    finder = ExactSearch(vectors)
-    exact = probes.astype(np.float64) @ vectors.T.astype(np.float64)
+def test_of_millions_alike_few_are_held(precision, monkeypatch):
+    monkeypatch.setattr(search, "HITS", 100)
+    monkeypatch.setattr(search, "SCORES", 200)
+    held = []
+    settled = ExactSearch._settled
+    monkeypatch.setattr(
+        ExactSearch,
+        "_settled",
+        lambda self, queries, hits, *others: (
+            held.append(len(hits.rows)) or settled(self, queries, hits, *others)
+        ),
+    )
+    vectors = np.repeat(unit(1), 3000, axis=0)
+    rows, _ = finder_of(vectors, precision).top(vectors[:1], 3, order=-np.arange(3000))
+    assert rows.tolist() == [[2999, 2998, 2997]]
+    assert max(held) <= 100 + 6 + 200
+
+
+@pytest.mark.parametrize("kind", ["any", "near", "one large value"])
+def test_rough_scores_are_off_by_no_more_than_said(precision, kind):
+    vectors = alike(np.random.default_rng(0), 2000, 512, kind)
+    probes = np.concatenate([unit(40, 512, 1), vectors[:10]])
+    exact = vectors.astype(np.float64) @ probes.T.astype(np.float64)
     for number in (1, 50):
-        rough = finder._rough(probes[:number], 0, 2000)
-        assert np.abs(rough - exact[:number]).max() < finder.error
+        scan = finder_of(vectors, precision)._scan(probes[:number])
+        off = (
+            scan.errors + np.zeros((2000, 1))
+            if precision == "float32"
+            else (scan.errors + scan.widths(0, 2000)[:, None])
+        )
+        assert (np.abs(scan.scores(0, 2000) - exact[:, :number]) <= off).all()

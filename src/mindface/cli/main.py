@@ -8,6 +8,7 @@ import typer
 
 from mindface.cli.align import align
 from mindface.cli.calibrate import calibrate
+from mindface.cli.cluster import cluster
 from mindface.cli.convert import convert
 from mindface.cli.data import app as data
 from mindface.cli.detect import detect
@@ -36,6 +37,7 @@ for verb in (
     embed,
     verify,
     *GALLERY_VERBS,
+    cluster,
     calibrate,
     models,
     export,

@@ -26,7 +26,7 @@ Ints = NDArray[np.int64]
 Doubles = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
-COHERENCE = 0.6  # c; from 0.5 to 0.7 people of celeba200 were purest for their completeness
+COHERENCE = 0.6  # c; best F at the threshold of a calibration: docs/benchmarks.md, Clustering
 PENALTY = 0.2  # of two faces in one photo, in cosine
 FLOOR = 0.8  # links are followed down to this share of the threshold, for they may strengthen
 CHUNK = 1 << 13  # rows that are gathered at once: 16 MB of 512 values

@@ -1,8 +1,9 @@
 """Enrolled people: kept durably, found exactly, told from strangers, corrected and forgotten.
 
 `Gallery` is what is used. Below it: `journal` (what is done, each thing once), `identify` and
-`decisions` (who is this), `audit`; and the `Backend` they stand on, of which `embedded` is one:
-`store` (SQLite, the truth), `matrix` and `search` (templates), `forgetting`, `recovery`.
+`decisions` (who is this), `audit`; and the `Backend` they stand on, which `opening` finds by URL:
+`embedded` (`store`: SQLite, the truth; `matrix` and `search`: templates; `forgetting`, `recovery`),
+`postgres` and `milvus`.
 """
 
 from __future__ import annotations

@@ -20,14 +20,16 @@ class Capabilities:
     """What backends differ in.
 
     Attributes:
-        atomic_batches: what is done in `writing` is done wholly or not at all.
+        atomic_batches: nobody ever sees a part of what is done in `writing`.
         several_processes: others may read and write at the same time.
         secure_forgetting: `erase` leaves nothing in files, and looks for it.
+        any_text: names and tags may have a NUL in them.
     """
 
     atomic_batches: bool
     several_processes: bool
     secure_forgetting: bool
+    any_text: bool = True
 
 
 class Candidates(NamedTuple):
@@ -71,6 +73,9 @@ class Backend(Protocol):
 
     def person(self, name: str) -> PersonRow | None:
         """The person or alias of that name."""
+
+    def named(self, names: Collection[str]) -> dict[str, PersonRow]:
+        """People and aliases by name, those who exist."""
 
     def people(self, ids: Collection[int] | None = None) -> list[PersonRow]:
         """People and aliases by id; all, or those of `ids` that exist."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,12 +18,12 @@ FACES = "id, person, embedding, quality, path, content, box, landmarks, created"
 JOURNAL = "id, operation, request, kind, person, other, content, payload, undone_by, created"
 
 
-def damaged(path: Path, what: str) -> IntegrityError:
+def damaged(where: str, what: str) -> IntegrityError:
     """The error that names what is damaged."""
-    return IntegrityError(f"{path}: {what} is damaged: restore a backup, or recover what is left")
+    return IntegrityError(f"{where}: {what} is damaged: restore a backup, or recover what is left")
 
 
-def whole(path: Path, what: str, row: Row) -> Row:
+def whole(where: str, what: str, row: Row) -> Row:
     """A row without its checksum.
 
     Raises:
@@ -32,20 +31,20 @@ def whole(path: Path, what: str, row: Row) -> Row:
     """
     *values, expected = row
     if checksum(values) != expected:
-        raise damaged(path, what)
+        raise damaged(where, what)
     return tuple(values)
 
 
-def read_person(path: Path, row: Row) -> PersonRow:
+def read_person(where: str, row: Row) -> PersonRow:
     """A row of `PEOPLE`; raises `IntegrityError` as `whole`."""
-    number, name, tags, *others = whole(path, f"person {row[0]}", row)
+    number, name, tags, *others = whole(where, f"person {row[0]}", row)
     return PersonRow(number, name, tuple(json.loads(tags)), *others)
 
 
-def read_face(path: Path, row: Row) -> FaceRow:
+def read_face(where: str, row: Row) -> FaceRow:
     """A row of `FACES`; raises `IntegrityError` as `whole`."""
     number, person, vector, quality, photo, content, box, landmarks, created = whole(
-        path, f"face {row[0]} of person {row[1]}", row
+        where, f"face {row[0]} of person {row[1]}", row
     )
     return FaceRow(
         id=number,
@@ -60,9 +59,9 @@ def read_face(path: Path, row: Row) -> FaceRow:
     )
 
 
-def read_entry(path: Path, row: Row) -> Entry:
+def read_entry(where: str, row: Row) -> Entry:
     """A row of `JOURNAL`; raises `IntegrityError` as `whole`."""
-    values = list(whole(path, f"entry {row[0]} of the journal", row))
+    values = list(whole(where, f"entry {row[0]} of the journal", row))
     values[7] = json.loads(values[7])
     return Entry(*values)
 

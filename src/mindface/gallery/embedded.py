@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 
-from mindface.errors import MindFaceError
+from mindface.errors import ConfigError, MindFaceError
 from mindface.gallery.backend import Candidates, Capabilities
 from mindface.gallery.forgetting import erase, finish
 from mindface.gallery.integrity import faults
 from mindface.gallery.matrix import DamagedRow, Matrix, Rows, View, rows_for
+from mindface.gallery.quantised import CodesFile, QuantisedSearch, kernels, shred_copies
 from mindface.gallery.receipt import Receipt
-from mindface.gallery.rows import Entry, FaceRow
+from mindface.gallery.rows import Entry
 from mindface.gallery.schema import beside
-from mindface.gallery.search import ExactSearch
+from mindface.gallery.search import ExactSearch, Search
 from mindface.gallery.store import Store
-from mindface.gallery.templates import pool
-from mindface.gallery.verdicts import standing
+from mindface.gallery.templates import pooled
 from mindface.results import Array
 from mindface.zoo.lock import locked
 
-PEOPLE = 400  # whose templates are made at once
+Precision = Literal["float32", "float16", "int8"]
 
 
 class Embedded(Store):
@@ -32,17 +32,35 @@ class Embedded(Store):
 
     Several processes may read and write: SQLite makes writers take turns, and whoever finds the
     matrix behind the store brings it in step before searching.
+
+    Args:
+        path: see `Store`, and contract and size likewise.
+        precision: what is scanned; see `Gallery`.
+
+    Raises:
+        ConfigError: there is no such precision.
+        MissingExtraError: what it needs is not installed.
     """
 
     capabilities = Capabilities(atomic_batches=True, several_processes=True, secure_forgetting=True)
 
-    def __init__(self, path: Path, contract: str | None = None, size: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        contract: str | None = None,
+        size: int | None = None,
+        precision: Precision = "float32",
+    ) -> None:
+        if precision not in get_args(Precision):
+            raise ConfigError(f"search={precision!r}: choose {', '.join(get_args(Precision))}")
+        if precision != "float32":
+            kernels()
         super().__init__(path, contract, size)
-        self.where = str(path)
+        self.precision: Precision = precision
         owner = f"{self.contract} {self.meta('created')}"
         self.matrix = Matrix(path, owner, self.size)
         self.lock_path = beside(path, "lock")
-        self._seen: View | None = None
+        self._seen: tuple[View, Search] | None = None
         try:
             self._finish_erasing()
         except BaseException:
@@ -63,18 +81,30 @@ class Embedded(Store):
             GalleryError: it cannot be written.
             IntegrityError: a row of the store is damaged.
         """
+        return self._current()[0]
+
+    def _current(self) -> tuple[View, Search]:
         seen = self._seen
-        if seen is None or seen.mark != self.mark():
+        if seen is None or seen[0].mark != self.mark():
             with locked(self.lock_path):
                 self.catch_up()
-                self._seen = seen = self.matrix.view()
+                view = self.matrix.view()
+                self._seen = seen = view, self._search_in(view)
         return seen
 
+    def _search_in(self, view: View) -> Search:
+        """What finds rows of the matrix; the lock is held."""
+        if self.precision == "float32":
+            return ExactSearch(view.vectors)
+        codes = CodesFile(self.path, self.precision, self.size).follow(view)
+        return QuantisedSearch(view.vectors, codes, self.precision)
+
     def rebuild(self) -> None:
-        """Makes the matrix anew from the store."""
+        """Makes the matrix anew from the store, and what is made from it."""
+        self._seen = None
         with locked(self.lock_path):
+            shred_copies(self.path)
             self._replace()
-            self._seen = self.matrix.view()
 
     def search(
         self, queries: Array, k: int, tags: Collection[str] = (), at: float | None = None
@@ -115,15 +145,13 @@ class Embedded(Store):
     def _search(
         self, queries: Array, k: int, tags: Collection[str], at: float | None
     ) -> tuple[View, Candidates]:
-        view = self.view()
+        view, finder = self._current()
         mask = view.people != 0
         if tags:
             mask &= np.isin(view.people, np.array(self.tagged(tags), np.int64))
         if at is not None:
             mask &= (view.since <= at) & (at < view.until)
-        rows, scores = ExactSearch(view.vectors).top(
-            queries, k, None if mask.all() else mask, view.people
-        )
+        rows, scores = finder.top(queries, k, None if mask.all() else mask, view.people)
         for row in np.unique(rows[rows >= 0]):
             view.row(row)
         people = np.zeros(rows.shape, np.int64)
@@ -150,35 +178,12 @@ class Embedded(Store):
 
     def parts(self, ids: Iterable[int]) -> Iterator[Rows]:
         """Templates of people with their records, some people at a time."""
-        aliases: dict[int, list[int]] = defaultdict(list)
-        for alias, root in self.roots().items():
-            aliases[root].append(alias)
-        ordered = sorted(ids)
-        for start in range(0, len(ordered), PEOPLE):
-            people = {
-                row.id: row
-                for row in self.people(ordered[start : start + PEOPLE])
-                if row.merged_into is None
-            }
-            owners = {alias: each for each in people for alias in (each, *aliases.get(each, ()))}
-            faces = self._counting(owners)
-            vectors = {each: pool(faces[each]) for each in people}
-            rows = [people[each] for each in people if vectors[each] is not None]
-            if rows:
+        for people in pooled(self, ids):
+            found = [(row, vector) for row, vector in people if vector is not None]
+            if found:
                 yield rows_for(
-                    [row.id for row in rows],
-                    [vectors[row.id] for row in rows],
-                    [row.valid_from for row in rows],
-                    [row.valid_until for row in rows],
+                    [row.id for row, _ in found],
+                    [vector for _, vector in found],
+                    [row.valid_from for row, _ in found],
+                    [row.valid_until for row, _ in found],
                 )
-
-    def _counting(self, owners: dict[int, int]) -> dict[int, list[FaceRow]]:
-        """The faces of each person that were not rejected."""
-        faces = self.faces_of(owners)
-        verdicts = standing(self, {face.content for face in faces})
-        kept: dict[int, list[FaceRow]] = defaultdict(list)
-        for face in faces:
-            owner = owners[face.person]
-            if not verdicts.against(face.content, owner):
-                kept[owner].append(face)
-        return kept

@@ -16,18 +16,20 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
 from mindface.errors import GalleryError
 from mindface.gallery import residue
+from mindface.gallery.quantised import Quantisation, encode, shred_copies
 from mindface.gallery.receipt import Receipt, Residue
 from mindface.gallery.rows import Entry
 from mindface.zoo.lock import locked
 
 if TYPE_CHECKING:
     from mindface.gallery.embedded import Embedded
+    from mindface.gallery.tables import Tables
 
 PATIENCE = 5000  # milliseconds that emptying the log waits for readers
 SHORT = 6  # bytes; a shorter name stands in any large file by chance
@@ -60,11 +62,11 @@ class Traces:
     @property
     def blobs(self) -> list[Blob]:
         """What is looked for in windows."""
-        halves = [np.frombuffer(each, "<f4").astype("<f2").tobytes() for each in self.vectors]
+        copies = [copy for each in self.vectors for copy in _copies(each)]
         crops = [each[max(each.find(SCAN), 0) :] for each in self.crops]
         long = [each for name in self.names for each in _spellings(name) if len(each) > LONG]
         return [
-            *(("vector", each) for each in (*self.vectors, *halves)),
+            *(("vector", each) for each in (*self.vectors, *copies)),
             *(("crop", each) for each in crops),
             *(("name", each) for each in long),
         ]
@@ -92,12 +94,9 @@ def erase(store: Embedded, people: Sequence[int], entry: Entry) -> Receipt:
     """
     with locked(store.lock_path):
         with store.writing():
-            traces = _traces(store, people)
-            number = store.last_entry() + 1
-            store.delete_faces(traces.faces)
-            store.delete_people(traces.people, number)
-            entries = _scrub(store, traces)
-            store.add_entry(replace(entry, id=number))
+            templates = _templates(store, people)
+            traces, number, entries = remove(store, people, entry)
+            traces = replace(traces, vectors=tuple(sorted({*traces.vectors, *templates})))
             store.put_meta("erasing", str(number))
         checkpointed = _cleaned(store, traces.people)
         if checkpointed:  # else the next opening tries again
@@ -141,15 +140,34 @@ def _finished(store: Embedded) -> None:
         store.put_meta("erasing", None)
 
 
-def _traces(store: Embedded, people: Sequence[int]) -> Traces:
-    """Everything about people, unchecked: what is damaged must go too.
+def remove(store: Tables, people: Sequence[int], entry: Entry) -> tuple[Traces, int, int]:
+    """Removes people from the tables and from the journal's entries, inside a transaction.
+
+    Args:
+        store: where they are.
+        people: ids, no aliases.
+        entry: to be put into the journal.
+
+    Returns:
+        What was removed, the number of the entry, and how many entries were emptied.
 
     Raises:
         GalleryError: they are not there.
     """
+    traces = _traces(store, people)
+    number = store.last_entry() + 1
+    store.delete_faces(traces.faces)
+    store.delete_people(traces.people, number)
+    entries = _scrub(store, traces)
+    store.add_entry(replace(entry, id=number))
+    return traces, number, entries
+
+
+def _traces(store: Tables, people: Sequence[int]) -> Traces:
+    """Everything about people, unchecked: what is damaged must go too."""
     there = store.chunked("SELECT id FROM people WHERE merged_into IS NULL AND id IN ({})", people)
     if not there:
-        raise GalleryError(f"{store.path}: nobody of them is there: forgotten meanwhile")
+        raise GalleryError(f"{store.where}: nobody of them is there: forgotten meanwhile")
     aliases = [alias for alias, root in store.roots().items() if root in people]
     ids = tuple(sorted({*(each for (each,) in there), *aliases}))
     rows = store.chunked("SELECT id, embedding, content FROM faces WHERE person IN ({})", ids)
@@ -160,23 +178,34 @@ def _traces(store: Embedded, people: Sequence[int]) -> Traces:
         "SELECT payload FROM journal WHERE kind = 'rename' AND person IN ({})", ids
     )
     for (payload,) in renamed:
-        with suppress(ValueError):
-            names += [each for each in json.loads(payload).values() if isinstance(each, str)]
-    vectors = {row[1] for row in rows}
-    if store.matrix.header() is not None:
-        view = store.matrix.view()
-        vectors |= {view.vectors[row].tobytes() for row in view.rows_of(ids)}
+        names += former_names(payload)
     return Traces(
         people=ids,
         names=tuple(sorted(set(names))),
         faces=faces,
-        vectors=tuple(sorted(vectors)),
+        vectors=tuple(sorted({row[1] for row in rows})),
         crops=tuple(row[0] for row in crops),
         contents=tuple(sorted({row[2] for row in rows})),
     )
 
 
-def _scrub(store: Embedded, traces: Traces) -> int:
+def former_names(payload: str) -> list[str]:
+    """The names in the payload of a renaming, where it can be read."""
+    with suppress(ValueError):
+        return [each for each in json.loads(payload).values() if isinstance(each, str)]
+    return []
+
+
+def _templates(store: Embedded, people: Collection[int]) -> set[bytes]:
+    """The rows of the matrix of people and their aliases."""
+    if store.matrix.header() is None:
+        return set()
+    aliases = [alias for alias, root in store.roots().items() if root in people]
+    view = store.matrix.view()
+    return {view.vectors[row].tobytes() for row in view.rows_of({*people, *aliases})}
+
+
+def _scrub(store: Tables, traces: Traces) -> int:
     """Empties the journal's entries about people and their faces; returns how many."""
     shared = store.chunked("SELECT content FROM faces WHERE content IN ({})", traces.contents)
     alone = set(traces.contents) - {row[0] for row in shared}
@@ -193,8 +222,13 @@ def _scrub(store: Embedded, traces: Traces) -> int:
 
 
 def _cleaned(store: Embedded, people: Collection[int]) -> bool:
-    """Takes people out of the matrix and empties the log; returns whether the log is empty."""
+    """Takes people out of the matrix, removes what is made from it, and empties the log.
+
+    Returns:
+        Whether the log is empty.
+    """
     store.matrix.forget(people)
+    shred_copies(store.path)
     return _checkpointed(store)
 
 
@@ -243,7 +277,7 @@ def _without_shared(store: Embedded, blobs: list[Blob]) -> tuple[list[Blob], lis
     vectors = crops = 0
     for (vector,) in store.rows("SELECT embedding FROM faces"):
         if vector in wanted:
-            shared |= {vector, np.frombuffer(vector, "<f4").astype("<f2").tobytes()}
+            shared |= {vector, *_copies(vector)}
             vectors += 1
     for (crop,) in store.rows("SELECT jpeg FROM crops"):
         if (pixels := crop[max(crop.find(SCAN), 0) :]) in wanted:
@@ -291,6 +325,12 @@ def _searched(
         for number, offset in places
     ]
     return sorted(found, key=lambda each: (each.file, each.offset)), answer["bytes"]
+
+
+def _copies(vector: bytes) -> list[bytes]:
+    """A vector in the other precisions that are stored."""
+    row = np.frombuffer(vector, "<f4")[None]
+    return [encode(row, precision).codes.tobytes() for precision in get_args(Quantisation)]
 
 
 def _coded(blobs: Sequence[bytes]) -> list[str]:

@@ -13,11 +13,11 @@ import numpy as np
 
 from mindface.errors import ContractError, GalleryError
 from mindface.gallery.audit import Audit, Check, audit, strangers
-from mindface.gallery.backend import Backend
 from mindface.gallery.decisions import DOUBTFUL, FPIR, MARGIN, Match, Policy
-from mindface.gallery.embedded import Embedded
+from mindface.gallery.embedded import Precision
 from mindface.gallery.identify import Filter, identify
 from mindface.gallery.journal import Journal
+from mindface.gallery.opening import open_backend
 from mindface.gallery.person import Person, person_of
 from mindface.gallery.receipt import Receipt
 from mindface.gallery.recovery import Recovery, recover
@@ -42,7 +42,8 @@ class Gallery:
             people.identify(probes)
 
     Args:
-        url: a path: the embedded backend; made if absent, and then readable by its owner alone.
+        url: a path, `postgresql://`, `milvus://` or `milvus+lite://`; see `opening`. What is not
+            there is made; a file is then readable by its owner alone.
         contract: the embedding contract (`ModelRecord.contract`); may be left out where the
             gallery is there.
         size: of an embedding; likewise.
@@ -50,8 +51,13 @@ class Gallery:
         fpir: how often a stranger may be taken for somebody; see `Policy`.
         doubtful: how often a stranger may be uncertain; likewise.
         margin: by which a match leads the second person; likewise.
+        search: what is scanned in a file's gallery: "float32", or copies of the templates in
+            "float16" or "int8", which are read in a half or a quarter of the time. The answers
+            are the same to the bit. It may differ from opening to opening.
 
     Raises:
+        ConfigError: there is no such way to search, or not on that backend.
+        MissingExtraError: what it needs is not installed.
         ContractError: the gallery or the calibration is of another model.
         GalleryError: it cannot be opened, has a newer schema, or is not there and it was not said
             whose embeddings it will hold; or the URL is of a kind that is not known.
@@ -69,9 +75,10 @@ class Gallery:
         fpir: float = FPIR,
         doubtful: float = DOUBTFUL,
         margin: float = MARGIN,
+        search: Precision = "float32",
     ) -> None:
         self.policy = Policy(calibration, fpir, doubtful, margin)
-        self.backend = open_backend(url, contract, size)
+        self.backend = open_backend(url, contract, size, search)
         measured = calibration.contract if calibration else None
         if measured not in (None, self.backend.contract):
             self.backend.close()
@@ -312,21 +319,12 @@ class Gallery:
         """Saves what is not damaged into a new gallery; see `recovery.recover`.
 
         Raises:
-            GalleryError: `to` is there already, or this is not an embedded gallery.
+            GalleryError: `to` is there already, or this gallery is on a server.
             IntegrityError: not even the tables can be read.
         """
+        if "://" in self.backend.where:
+            raise GalleryError(f"{self.backend.where}: is on a server: restore a backup of it")
         return recover(Path(self.backend.where), Path(to))
-
-
-def open_backend(url: StrPath, contract: str | None = None, size: int | None = None) -> Backend:
-    """The backend that a URL names.
-
-    Raises:
-        GalleryError: of a kind that is not known; and as `Embedded`.
-    """
-    if "://" in os.fspath(url):
-        raise GalleryError(f"{url}: no such kind of gallery: name a file")
-    return Embedded(Path(url), contract, size)
 
 
 def _samples(faces: Faces) -> list[Sample]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
 from mindface.errors import IntegrityError
 from mindface.gallery.matrix import DamagedRow
+from mindface.gallery.quantised import CodesFile, Quantisation
 from mindface.zoo.lock import locked
 
 if TYPE_CHECKING:
     from mindface.gallery.embedded import Embedded
+    from mindface.gallery.tables import Tables
 
 TABLES = ("people", "faces", "crops", "journal")
 SAID = 100  # faults of SQLite's own
@@ -22,7 +24,7 @@ def faults(store: Embedded) -> list[str]:
     """Reads the structure, every row and the matrix; a sentence for each fault."""
     found = list(_structure(store))
     for table in TABLES:
-        found += _rows(store, table)
+        found += row_faults(store, table)
     if found:
         return found
     with locked(store.lock_path), store.reading():
@@ -42,8 +44,8 @@ def _structure(store: Embedded) -> Iterator[str]:
         yield str(error)
 
 
-def _rows(store: Embedded, table: str) -> Iterator[str]:
-    """Reads the rows one by one."""
+def row_faults(store: Tables, table: str) -> Iterator[str]:
+    """Reads the rows of one of `TABLES` one by one; a sentence for each that is damaged."""
     key = "face" if table == "crops" else "id"
     reads: dict[str, Callable[[int], object]] = {
         "people": lambda number: store.people([number]),
@@ -83,3 +85,5 @@ def _matrix(store: Embedded) -> Iterator[str]:
                 yield f"{store.matrix.vectors_path}: the row of person {person} is not its template"
     for person in sorted(missing):
         yield f"{store.matrix.vectors_path}: has a row of person {person}, who is not searchable"
+    for precision in get_args(Quantisation):
+        yield from CodesFile(store.path, precision, store.size).faults(view)

@@ -236,6 +236,16 @@ class Journal:
         check_text(name, "name")
         return self.backend.person(name)
 
+    def _roots_named(self, names: Collection[str]) -> dict[str, PersonRow]:
+        """For each of these names that is there, the person, or whom the alias stands for."""
+        for name in names:
+            check_text(name, "name")
+        found = self.backend.named(names)
+        roots = self.backend.roots() if found else {}
+        ids = {name: roots.get(row.id, row.id) for name, row in found.items()}
+        people = {row.id: row for row in self.backend.people({*ids.values()})}
+        return {name: people[each] for name, each in ids.items()}
+
     def _people(
         self, names: Collection[str], details: Mapping[str, Details], number: int
     ) -> tuple[dict[str, int], list[int]]:
@@ -243,20 +253,20 @@ class Journal:
         ids: dict[str, int] = {}
         new: list[PersonRow] = []
         free = self.backend.last_person() + 1
+        there = self._roots_named(names)
         for name in names:
             wanted = details.get(name)
-            if self._found(name) is None:
+            row = there.get(name)
+            if row is None:
                 check_name(name)
                 check_details(name, wanted or Details())
                 row = PersonRow(free + len(new), name, *(wanted or Details()), time.time())
                 new.append(row)
-            else:
-                row = self.root(name)
-                if wanted is not None and details_of(row) != wanted:
-                    raise GalleryError(
-                        f"{name!r:.80} has other tags or another time of validity: change them "
-                        "first (edit), or enroll without"
-                    )
+            elif wanted is not None and details_of(row) != wanted:
+                raise GalleryError(
+                    f"{name!r:.80} has other tags or another time of validity: change them "
+                    "first (edit), or enroll without"
+                )
             ids[name] = row.id
         self.backend.add_people(new, number)
         return ids, [row.id for row in new]

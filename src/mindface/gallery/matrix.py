@@ -205,7 +205,7 @@ class Matrix:
         partial = [path.with_name(f"{path.name}.tmp") for path in files]
         with translated(self.vectors_path):
             try:
-                with _created(partial[0]) as vectors, _created(partial[1]) as records:
+                with created(partial[0]) as vectors, created(partial[1]) as records:
                     vectors.write(bytes(START))
                     first = np.zeros(1, RECORD)
                     first["person"] = generation
@@ -324,7 +324,8 @@ def _living(view: View) -> Iterator[Rows]:
         yield np.asarray(view.vectors[some]), records
 
 
-def _created(path: Path) -> BinaryIO:
+def created(path: Path) -> BinaryIO:
+    """A new file that its owner alone can read, in the place of whatever is there."""
     path.unlink(missing_ok=True)
     return open(path, "xb", opener=_private)
 

@@ -36,9 +36,11 @@ class Receipt:
             crops were searched for.
         residue: what is still there.
         rewritten: whether the database was written anew (VACUUM).
-        checkpointed: whether the write-ahead log could be emptied; not while another process
-            reads an older state.
+        checkpointed: whether the write-ahead log could be emptied, or a server's tables written
+            anew; not while another process reads an older state.
         elsewhere: what cannot be told from other people's data, each in a sentence.
+        compacted: what was run on a server so that its storage gives up what was removed.
+        unpromised: where on a server it may still be, each in a sentence.
     """
 
     people: int
@@ -52,11 +54,13 @@ class Receipt:
     rewritten: bool
     checkpointed: bool
     elsewhere: tuple[str, ...] = ()
+    compacted: tuple[str, ...] = ()
+    unpromised: tuple[str, ...] = ()
 
     @property
     def clean(self) -> bool:
         """Whether nothing was found and everything could be looked at."""
-        return not self.residue and self.checkpointed
+        return not self.residue and self.checkpointed and not self.unpromised
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""

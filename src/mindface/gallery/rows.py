@@ -125,6 +125,12 @@ class FaceRow:
     landmarks: Array | None
     created: float
 
+    def sample(self, crop: bytes | None = None) -> Sample:
+        """What it was enrolled as."""
+        return Sample(
+            self.embedding, self.quality, self.path, self.content, self.box, self.landmarks, crop
+        )
+
 
 @dataclass(frozen=True)
 class Entry:

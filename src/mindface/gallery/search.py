@@ -1,9 +1,9 @@
-"""Exact search for the rows most like a query, in blocks through BLAS.
+"""Exact search for the rows most like a query, in blocks.
 
-Scores of blocks are rough, to within a known error: their last bits depend on how BLAS cuts the
-work. Whatever could be among the best `k` is scored again, alone, in float64. So a row's score and
-the order do not depend on blocks, threads or other queries, and a form of the matrix that takes
-less memory needs only its own `_rough` and `error`.
+A scan gives each score roughly, and says how far it may be off at most. Whatever could be among
+the best `k` by that is scored again, alone, in float64 from the float32 rows. So a row's score and
+the order depend neither on blocks, threads or other queries nor on the precision of the scan: none
+can lose one of the best. `quantised` has other scans.
 """
 
 from __future__ import annotations
@@ -17,33 +17,40 @@ from numpy.typing import NDArray
 from mindface.gallery.rows import Ints
 from mindface.results import Array
 
-SCORES = 1 << 22  # held at once, 16 MB
+SCORES = 1 << 19  # held at once, 2 MB: what a core's cache holds
 QUERIES = 256  # searched together
-RESCORED = 4096  # rows scored again at once
+HITS = 1 << 18  # that could be among the best, before they are scored exactly
+RESCORED = 256  # rows scored again at once, likewise
 UNIT_ROUNDOFF = 2.0**-24  # of float32
+LOWEST = np.finfo(np.float32).min
 
 Mask = NDArray[np.bool_]
 
 
 class Hits(NamedTuple):
-    """Rows that may be among the best: the query's number, the row's, and the rough score."""
+    """Rows that may be among the best: the query's number, the row's, the score's bounds."""
 
     queries: Ints
     rows: Ints
-    scores: Array
+    low: Array
+    high: Array
 
     def take(self, which: Ints | Mask) -> Hits:
         """Some of them, in that order."""
-        return Hits(self.queries[which], self.rows[which], self.scores[which])
+        return Hits(self.queries[which], self.rows[which], self.low[which], self.high[which])
 
     def and_these(self, others: Hits) -> Hits:
-        """These and others, by query and best first."""
-        both = Hits(
+        """These and others."""
+        return Hits(
             np.concatenate([self.queries, others.queries]),
             np.concatenate([self.rows, others.rows]),
-            np.concatenate([self.scores, others.scores]),
+            np.concatenate([self.low, others.low]),
+            np.concatenate([self.high, others.high]),
         )
-        return both.take(np.lexsort((-both.scores, both.queries)))
+
+    def ordered(self) -> Hits:
+        """By query, and best first."""
+        return self.take(np.lexsort((-self.low, self.queries)))
 
 
 class Search(Protocol):
@@ -55,8 +62,24 @@ class Search(Protocol):
         """See `ExactSearch.top`."""
 
 
+class Scan(Protocol):
+    """The rough scores of some queries.
+
+    Attributes:
+        errors: `(Q,)` float32, how far a query's scores may be off, besides the row's `widths`.
+    """
+
+    errors: Array
+
+    def scores(self, start: int, stop: int) -> Array:
+        """Scores `(stop - start, Q)` of rows; the next call may write over them."""
+
+    def widths(self, start: int, stop: int) -> Array | None:
+        """`(stop - start,)` how far scores of these rows may be off besides; None: no further."""
+
+
 class ExactSearch:
-    """Search through a float32 matrix.
+    """Search through a float32 matrix, by BLAS.
 
     Args:
         vectors: `(N, D)` float32 of unit length, in memory or mapped.
@@ -67,12 +90,12 @@ class ExactSearch:
 
     @property
     def error(self) -> float:
-        """How far a rough score of unit vectors may be off, in whatever order BLAS adds.
+        """How far a float32 score of unit vectors may be off, in whatever order it is added.
 
         Higham, "Accuracy and Stability of Numerical Algorithms", 2nd edition, section 3.1; a little
-        more, since lengths are not exactly 1, and exact scores are rounded too.
+        more, since lengths are not exactly 1, and bounds and exact scores are rounded too.
         """
-        return 1.01 * (int(self.vectors.shape[1]) + 4) * UNIT_ROUNDOFF
+        return 1.01 * (int(self.vectors.shape[1]) + 16) * UNIT_ROUNDOFF
 
     def top(
         self, queries: Array, k: int, mask: Mask | None = None, order: Ints | None = None
@@ -93,37 +116,35 @@ class ExactSearch:
         scores = np.full((len(queries), k), -1, np.float32)
         for start in range(0, len(queries), QUERIES):
             some = queries[start : start + QUERIES]
-            hits = self._candidates(some, k, mask)
-            exact = self._rescored(some, hits)
-            keys = hits.rows if order is None else order[hits.rows]
-            sequence = np.lexsort((keys, -exact, hits.queries))
-            owner = hits.queries[sequence]
-            rank = _rank(owner)
-            kept = rank < k
-            place = owner[kept] + start, rank[kept]
-            rows[place] = hits.rows[sequence][kept]
-            scores[place] = exact[sequence][kept]
+            best = self._settled(some, self._candidates(some, k, mask, order), k, order)
+            place = best.queries + start, _rank(best.queries)
+            rows[place], scores[place] = best.rows, best.low
         return rows, scores
 
-    def _candidates(self, queries: Array, k: int, mask: Mask | None) -> Hits:
+    def _scan(self, queries: Array) -> Scan:
+        return BlasScan(self.vectors, queries, self.error)
+
+    def _candidates(self, queries: Array, k: int, mask: Mask | None, order: Ints | None) -> Hits:
         """All that could be among the best k."""
-        slack = 2 * self.error
-        floor = np.full(len(queries), -np.inf, np.float32)
-        none = np.zeros(0, np.int64)
-        best = Hits(none, none, np.zeros(0, np.float32))
+        scan = self._scan(queries)
+        floor = np.full(len(queries), LOWEST, np.float32)
+        best = new = _none()
         for start, stop in self._blocks(len(queries), mask):
-            rough = self._rough(queries, start, stop)
+            scores, widths = scan.scores(start, stop), scan.widths(start, stop)
             if mask is not None:
-                rough[:, ~mask[start:stop]] = -np.inf
-            if np.isneginf(floor).any() and stop - start > k:
-                floor = np.maximum(floor, -np.partition(-rough, k - 1)[:, k - 1])
-            owners, columns = np.nonzero((rough >= (floor - slack)[:, None]) & (rough > -np.inf))
-            found = Hits(owners, columns + start, rough[owners, columns])
-            best = best.and_these(found)
-            last = _rank(best.queries) == k - 1
-            floor[best.queries[last]] = best.scores[last]
-            best = best.take(best.scores >= (floor - slack)[best.queries])
-        return best
+                scores[~mask[start:stop]] = -np.inf
+            if (floor == LOWEST).any() and stop - start > k:
+                low = scores if widths is None else scores - widths[:, None]
+                floor = np.maximum(floor, _floor(np.partition(low, -k, axis=0)[-k] - scan.errors))
+            new = new.and_these(_reaching(scores, widths, scan.errors, floor, start))
+            if len(new.rows) > len(best.rows):  # else sorting would take longer than scanning
+                best, new = best.and_these(new).ordered(), _none()
+                last = _rank(best.queries) == k - 1
+                floor[best.queries[last]] = _floor(best.low[last])
+                best = best.take(best.high >= floor[best.queries])
+            if len(best.rows) > HITS + 2 * k * len(queries):
+                best = self._settled(queries, best, k, order)
+        return best.and_these(new)
 
     def _blocks(self, queries: int, mask: Mask | None) -> Iterator[tuple[int, int]]:
         count = len(self.vectors)
@@ -133,21 +154,72 @@ class ExactSearch:
             if mask is None or mask[start:stop].any():
                 yield start, stop
 
-    def _rough(self, queries: Array, start: int, stop: int) -> Array:
-        """Scores `(Q, stop - start)`, off by `error` at most."""
-        block = self.vectors[start:stop]
-        if len(queries) == 1:
-            return np.asarray(block @ queries[0])[None]
-        return np.asarray(queries @ block.T)
+    def _settled(self, queries: Array, hits: Hits, k: int, order: Ints | None) -> Hits:
+        """The best k of each query, with exact scores, best first."""
+        exact = self.exact(queries, hits.queries, hits.rows)
+        keys = hits.rows if order is None else order[hits.rows]
+        found = hits._replace(low=exact, high=exact)
+        found = found.take(np.lexsort((keys, -exact, hits.queries)))
+        return found.take(_rank(found.queries) < k)
 
-    def _rescored(self, queries: Array, hits: Hits) -> Array:
-        scores = np.empty(len(hits.rows), np.float32)
+    def exact(self, queries: Array, owners: Ints, rows: Ints) -> Array:
+        """The scores of single rows, added in float64.
+
+        Args:
+            queries: `(Q, D)` float32.
+            owners: `(M,)` numbers of queries.
+            rows: `(M,)` numbers of rows.
+
+        Returns:
+            `(M,)` float32 from -1 to 1.
+        """
+        scores, exact = np.empty(len(rows), np.float32), queries.astype(np.float64)
         for start in range(0, len(scores), RESCORED):
             part = slice(start, start + RESCORED)
-            rows = self.vectors[hits.rows[part]].astype(np.float64)
-            probes = queries[hits.queries[part]].astype(np.float64)
-            scores[part] = (rows * probes).sum(axis=1)
+            vectors = self.vectors[rows[part]].astype(np.float64)
+            scores[part] = (vectors * exact[owners[part]]).sum(axis=1)
         return np.clip(scores, -1, 1)
+
+
+class BlasScan:
+    """Rough scores from float32 rows; see `Scan`."""
+
+    def __init__(self, vectors: Array, queries: Array, error: float) -> None:
+        self.vectors = vectors
+        self.queries = queries
+        self.errors: Array = np.full(len(queries), error, np.float32)
+        self.memory: Array = np.empty(0, np.float32)
+
+    def scores(self, start: int, stop: int) -> Array:
+        """See `Scan`."""
+        block, count = self.vectors[start:stop], len(self.queries)
+        if len(self.memory) < count * len(block):
+            self.memory = np.empty(count * len(block), np.float32)
+        scores = self.memory[: count * len(block)].reshape(-1, count)
+        return np.matmul(block, self.queries.T, out=scores)
+
+    def widths(self, start: int, stop: int) -> None:
+        """See `Scan`."""
+
+
+def _none() -> Hits:
+    numbers, scores = np.zeros(0, np.int64), np.zeros(0, np.float32)
+    return Hits(numbers, numbers, scores, scores)
+
+
+def _reaching(scores: Array, widths: Array | None, errors: Array, floor: Array, start: int) -> Hits:
+    """The scores that may reach their query's floor."""
+    high = scores if widths is None else scores + widths[:, None]
+    places = np.flatnonzero(high >= floor - errors)
+    rows, queries = np.divmod(places, len(errors))
+    off = errors[queries] if widths is None else errors[queries] + widths[rows]
+    found = scores.reshape(-1)[places]
+    return Hits(queries, rows + start, found - off, found + off)
+
+
+def _floor(low: Array) -> Array:
+    """What a score must reach, given that of the k-th best; beyond -1 and 1 exact ones are cut."""
+    return np.where(low > -1, np.minimum(low, 1), LOWEST).astype(np.float32)
 
 
 def _rank(owners: Ints) -> Ints:

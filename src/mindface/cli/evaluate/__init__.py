@@ -2,6 +2,7 @@
 
 import typer
 
+from mindface.cli.evaluate.clustering import clustering
 from mindface.cli.evaluate.compare import compare
 from mindface.cli.evaluate.detection import detection
 from mindface.cli.evaluate.identification import identification
@@ -14,5 +15,5 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-for verb in (verification, identification, ijb, detection, compare):
+for verb in (verification, identification, ijb, detection, clustering, compare):
     app.command()(verb)

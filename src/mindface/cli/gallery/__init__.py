@@ -5,10 +5,13 @@ import typer
 from mindface.cli.gallery.check import audit, check
 from mindface.cli.gallery.corrections import confirm, merge, reject, rename, split, undo
 from mindface.cli.gallery.enroll import enroll
+from mindface.cli.gallery.exchange import export_people, import_people
 from mindface.cli.gallery.forget import forget, purge
 from mindface.cli.gallery.identify import identify
 from mindface.cli.gallery.people import list_people, show
 from mindface.cli.gallery.recover import recover
+from mindface.cli.gallery.reindex import reindex
+from mindface.cli.gallery.xmp import faces_to_xmp, names_from_xmp
 
 VERBS = (enroll, identify, reject, confirm, merge, split, rename, undo, forget)
 
@@ -19,5 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("list")(list_people)
-for verb in (show, check, audit, purge, recover):
+app.command("export")(export_people)
+app.command("import")(import_people)
+for verb in (show, check, audit, purge, recover, reindex, faces_to_xmp, names_from_xmp):
     app.command()(verb)

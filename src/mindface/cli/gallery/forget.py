@@ -60,7 +60,7 @@ def purge(
 
 def _print(receipt: Receipt, as_json: bool) -> None:
     print(json.dumps(receipt.to_dict(), ensure_ascii=False) if as_json else _sentences(receipt))
-    if not receipt.clean:
+    if receipt.residue or not receipt.checkpointed:
         raise GalleryError(
             "something may be left: close what else uses the gallery, and forget anybody again"
         )
@@ -70,6 +70,16 @@ def _sentences(receipt: Receipt) -> str:
     lines = [
         f"forgotten: people {receipt.people}, names {receipt.names}, embeddings {receipt.faces}, "
         f"crops {receipt.crops}; entries of the journal emptied: {receipt.entries}",
+    ]
+    if receipt.files:
+        lines += _search(receipt)
+    lines += [f"run on the server: {each}" for each in receipt.compacted]
+    lines += [f"cannot be promised: {each}" for each in receipt.unpromised]
+    return "\n".join([*lines, *receipt.elsewhere])
+
+
+def _search(receipt: Receipt) -> list[str]:
+    lines = [
         f"searched for {receipt.windows} stretches of 32 bytes and the names in:",
         *(f"  {name}: {size} bytes" for name, size in receipt.files.items()),
     ]
@@ -80,4 +90,4 @@ def _sentences(receipt: Receipt) -> str:
         lines.append("nothing was found")
     if not receipt.checkpointed:
         lines.append("the write-ahead log could not be emptied: another process reads it")
-    return "\n".join([*lines, *receipt.elsewhere])
+    return lines

@@ -87,7 +87,8 @@ def backward(
 
 def judgement(network: nn.Module, inputs: Tensor) -> Tensor:
     """Class probabilities `(B, A, 2)` of square pictures and their mirror images, the means."""
-    plain, mirrored = network(inputs)[1], network(inputs.flip(3))[1]
+    plain: Tensor = network(inputs)[1]
+    mirrored: Tensor = network(inputs.flip(3))[1]
     sides = [inputs.shape[3] // stride for stride in STRIDES]
     levels = mirrored.split([ANCHORS * side**2 for side in sides], dim=1)
     rows = [
