@@ -4,12 +4,14 @@
         [--mean SHARE ...] [--save NAME FILE]
 
 A weight is a file or a training's folder. With --mean also what lies these shares of the way from
-the first to each other, called "0.15 NAME"; --save writes one that was compared.
+the first to each other and to the mean of all others, called "0.15 NAME" and "0.15 others"; --save
+writes one that was compared.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,13 +44,15 @@ CPU = torch.device("cpu")
 MIRRORED = [1, 0, 2, 4, 3]
 
 
-def mean(first: nn.Module, second: nn.Module, share: float) -> nn.Module:
-    """The first network with `share` of the way to the second; batch norms alike."""
+def mean(first: nn.Module, others: Sequence[nn.Module], share: float) -> nn.Module:
+    """The first network with `share` of the way to the mean of others; batch norms alike."""
     network = initial_network(NAME, None)
-    other = second.state_dict()
+    states = [other.state_dict() for other in others]
     network.load_state_dict(
         {
-            name: tensor.lerp(other[name], share) if tensor.is_floating_point() else tensor
+            name: tensor.lerp(sum(state[name] for state in states) / len(states), share)
+            if tensor.is_floating_point()
+            else tensor
             for name, tensor in first.state_dict().items()
         }
     )
@@ -86,9 +90,12 @@ arguments = parser.parse_args()
 given = dict(each.split("=", 1) for each in arguments.weights)
 networks = {name: initial_network(NAME, weights).eval() for name, weights in given.items()}
 first, *others = networks
-for other in others:
+ends = {other: [networks[other]] for other in others}
+if len(others) > 1:
+    ends["others"] = [networks[other] for other in others]
+for name, end in ends.items():
     for share in arguments.mean:
-        networks[f"{share:g} {other}"] = mean(networks[first], networks[other], share).eval()
+        networks[f"{share:g} {name}"] = mean(networks[first], end, share).eval()
 if arguments.save:
     name, file = arguments.save
     write_weights(file, network_arrays(networks[name]))

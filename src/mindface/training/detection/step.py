@@ -90,7 +90,7 @@ def judgement(network: nn.Module, inputs: Tensor) -> Tensor:
     plain: Tensor = network(inputs)[1]
     mirrored: Tensor = network(inputs.flip(3))[1]
     sides = [inputs.shape[3] // stride for stride in STRIDES]
-    levels = mirrored.split([ANCHORS * side**2 for side in sides], dim=1)
+    levels = mirrored.split([ANCHORS * side**2 for side in sides], dim=1)  # type: ignore[no-untyped-call]
     rows = [
         level.unflatten(1, (side, side, ANCHORS)).flip(2).flatten(1, 3)
         for level, side in zip(levels, sides, strict=True)
