@@ -5,7 +5,7 @@
 
 A weight is a file or a training's folder. With --mean also what lies these shares of the way from
 the first to each other and to the mean of all others, called "0.15 NAME" and "0.15 others"; --save
-writes one that was compared.
+writes one of them and compares nothing.
 """
 
 from __future__ import annotations
@@ -99,6 +99,7 @@ for name, end in ends.items():
 if arguments.save:
     name, file = arguments.save
     write_weights(file, network_arrays(networks[name]))
+    raise SystemExit
 paths = ", ".join(f"{{path: {WORK}/validation/{name}/labels.json}}" for name in SETS)
 config = load_config(
     DetectionConfig, Path(__file__).with_name("full.yaml"), [f"validation=[{paths}]"]
