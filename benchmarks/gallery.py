@@ -2,9 +2,10 @@
 
     pip install faiss-cpu usearch lancedb pymilvus milvus-lite
     python benchmarks/gallery.py search [--sizes N...] [--rounds R]
+    python benchmarks/gallery.py hnsw [--sizes N...]
     python benchmarks/gallery.py store [--sizes N...] [--rounds R] [--folder DIR]
 
-Both print tables for `docs/benchmarks.md`. All cores that the process may use are used; a library
+All print tables for `docs/benchmarks.md`. All cores that the process may use are used; a library
 that is not installed is left out, and that is said.
 
 `search` looks for the ten templates most like 1, 16 and 256 faces among N. Strangers are as alike
@@ -13,8 +14,13 @@ people.
 All candidates take turns in each round; times are medians, in milliseconds for all faces of a call,
 and ratios medians of the ratios within a round. "Reading" is each core reading its share of the
 float32 matrix once. Recall is the share of the true ten, by sums in float64, of 32 faces.
-Servers and files that cannot be asked for 256 faces at once are asked for one; they have at most
-`--most` rows.
+Servers and files that cannot be asked for 256 faces at once are asked for one; they, and graphs,
+have at most `--most` rows.
+
+`hnsw` builds MindFace's graph of templates that are alike as strangers' faces are, and of random
+ones, and says what share of the true first and of the true ten are found, of faces at 0.6 of
+somebody and of strangers; and the processor time of building and of searching for one. Sizes at
+which there is no graph, and those above `--most`, are left out.
 
 `store` enrolls N people with an embedding each, 10,000 in a transaction, and opens the gallery:
 `Gallery(path)` with the matrix mapped, and until one face is identified; the files are in the
@@ -38,6 +44,8 @@ from numpy.typing import NDArray
 
 from mindface.engines import EngineOptions
 from mindface.gallery import Gallery
+from mindface.gallery.hnsw import SMALL, Graph
+from mindface.gallery.matrix import View
 from mindface.gallery.quantised import QuantisedSearch, encode
 from mindface.gallery.search import ExactSearch
 
@@ -64,10 +72,10 @@ class Candidate(NamedTuple):
     many: bool = True
 
 
-def templates(count: int, seed: int = 0) -> Array:
-    """Unit vectors `(count, 512)` of different people."""
+def templates(count: int, seed: int = 0, decay: float = 0.32) -> Array:
+    """Unit vectors `(count, 512)` of different people; with a decay of 0 any directions."""
     random = np.random.default_rng(seed)
-    shape = (np.arange(1, SIZE + 1) ** -0.32).astype(np.float32)
+    shape = (np.arange(1, SIZE + 1) ** -decay).astype(np.float32)
     rows = np.empty((count, SIZE), np.float32)
     for start in range(0, count, PART):
         some = rows[start : start + PART]
@@ -76,9 +84,9 @@ def templates(count: int, seed: int = 0) -> Array:
     return rows
 
 
-def probes(rows: Array, count: int) -> Array:
+def probes(rows: Array, count: int, decay: float = 0.32) -> Array:
     """Faces `(count, 512)`: of people who are there, and of strangers, in turn."""
-    faces = templates(count, 1)
+    faces = templates(count, 1, decay)
     known = faces[::2]
     known[:] = 0.6 * rows[np.random.default_rng(2).integers(0, len(rows), len(known))] + 0.8 * known
     known /= np.linalg.norm(known, axis=1, keepdims=True)
@@ -102,6 +110,14 @@ def ours(rows: Array) -> Iterator[Candidate]:
         yield Candidate(
             f"MindFace, {precision}", lambda faces, it=search: it.top(faces, K)[0], than
         )
+
+
+def graph_of(rows: Array) -> ExactSearch:
+    """MindFace's search by HNSW."""
+    people = np.arange(1, len(rows) + 1)
+    limits = np.zeros(len(rows))
+    view = View(rows, people, limits, limits, people.astype(np.uint32), (0, b""))
+    return Graph(None, SIZE).follow(view)
 
 
 def faiss_indices(rows: Array) -> Iterator[Candidate]:
@@ -195,6 +211,11 @@ def installed(rows: Array, folder: Path, most: int) -> Iterator[Candidate]:
     """All candidates that can be had here."""
     yield from reading(rows)
     yield from ours(rows)
+    if find_spec("usearch") and SMALL < len(rows) <= most:
+        graph = graph_of(rows)
+        yield Candidate("MindFace, hnsw", lambda faces: graph.top(faces, K)[0], "faiss, int8")
+    else:
+        print(f"MindFace, hnsw: needs usearch, and {SMALL + 1} to {most} rows\n")
     for module, name, made in (
         ("faiss", "faiss", lambda: faiss_indices(rows)),
         ("usearch", "usearch", lambda: usearch_exact(rows)),
@@ -275,6 +296,31 @@ def recall(candidate: Candidate, rows: Array, right: Ints) -> str:
     return f"{sum(shared) / right.size:.4f}"
 
 
+def hnsw(sizes: list[int]) -> None:
+    """Prints what a graph finds."""
+    print(
+        "| templates | built, s of processor time | a face, ms | enrolled: the first | of ten | "
+        "stranger: the first | of ten |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    for count in sizes:
+        for name, decay in (("as faces", 0.32), ("random", 0.0)):
+            rows = templates(count, decay=decay)
+            faces = probes(rows, FACES[-1], decay)
+            began = time.process_time()
+            graph = graph_of(rows)
+            built = time.process_time() - began
+            began = time.process_time()
+            found = graph.top(faces, K)[0]
+            spent = 1000 * (time.process_time() - began) / len(faces)
+            right = truth(rows, faces)
+            first = (found == right[:, :1]).any(axis=1)
+            ten = (found[:, :, None] == right[:, None]).any(axis=1).mean(axis=1)
+            shares = (each[start::2].mean() for start in (0, 1) for each in (first, ten))
+            cells = " | ".join(f"{share:.3f}" for share in shares)
+            print(f"| {count} {name} | {built:.0f} | {spent:.2f} | {cells} |", flush=True)
+
+
 def store(sizes: list[int], rounds: int, where: Path | None) -> None:
     """Prints what enrolling and opening take."""
     print(
@@ -329,14 +375,18 @@ def opening(path: Path, face: Array | None, precision: Any) -> float:
 def main() -> None:
     """Measures what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", choices=["search", "store"])
+    parser.add_argument("part", choices=["search", "hnsw", "store"])
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--most", type=int, default=100_000, help="rows in LanceDB and Milvus Lite")
+    parser.add_argument(
+        "--most", type=int, default=100_000, help="rows in graphs, LanceDB, Milvus Lite"
+    )
     parser.add_argument("--folder", type=Path, help="on the disk that store is to write to")
     asked = parser.parse_args()
     if asked.part == "search":
         search(asked.sizes, asked.rounds, asked.most)
+    elif asked.part == "hnsw":
+        hnsw([count for count in asked.sizes if SMALL < count <= asked.most])
     else:
         store(asked.sizes, asked.rounds, asked.folder)
 

@@ -22,6 +22,7 @@ MindFaceError                  exit code 1
 ├── TrainingError                      13   gradients that are not finite
 ├── PlanError                          14   a training that cannot fit in memory or on the disk
 └── GalleryError                       15   what a gallery refuses, or cannot do now
+    └── GalleryKeyError                15   the key of an encrypted gallery is missing or another's
 ```
 
 Exit code 2 is a wrong command line, 12 a file that cannot be read or written, 130 an interruption.
@@ -157,3 +158,7 @@ class GalleryError(MindFaceError):
     """What a gallery refuses, or cannot do now; it stays as it was."""
 
     exit_code = 15
+
+
+class GalleryKeyError(GalleryError):
+    """The key of an encrypted gallery is missing, cannot be used or is another's."""

@@ -105,6 +105,15 @@ def test_who_is_this(run, people, tmp_path):
     assert "0 people: a match from similarity 0.600 on" in nobody_has_it.err
 
 
+@pytest.mark.parametrize(
+    ("search", "module"), [("float16", "numkong"), ("int8", "numkong"), ("hnsw", "usearch")]
+)
+def test_every_search_answers(run, people, search, module):
+    pytest.importorskip(module, reason=f"--search {search} needs the extra search")
+    expected = answers(run("identify", people, "--json"))
+    assert answers(run("identify", people, "--search", search, "--json")) == expected
+
+
 def test_corrections_hold_until_they_are_undone(run, people, tmp_path):
     def who(path):
         return answers(run("identify", path, "--json"))[0]["faces"][0]
@@ -298,6 +307,7 @@ def test_what_is_not_damaged_is_recovered(run, people, tmp_path):
         (["enroll", "Ada", "{photo}", "--valid-until", "2027-01-01"], 2, "no time zone"),
         (["enroll", "Ada", "{photo}", "--gallery", "mongo://x"], 15, "no such kind"),
         (["identify", "{photo}", "--fpir", "1"], 2, "between 0 and 1"),
+        (["identify", "{photo}", "--search", "int4"], 2, "float32, float16, int8, hnsw"),
         (["reject", "Alan", "{photo}"], 15, "nobody named 'Alan'"),
         (["reject", "Ada Lovelace", "{photo}", "--face", "4"], 15, "no face 4"),
         (["merge", "Ada Lovelace", "Alan"], 15, "nobody named 'Alan'"),
@@ -348,3 +358,33 @@ def test_with_the_models_that_ship(mindface, portraits, tmp_path):
     assert (collins["decision"], collins["person"]) == ("unknown", None)
     assert faces["nobody.jpg"] == []
     assert faces["broken.jpg"] is None
+
+
+def test_an_encrypted_gallery_opens_with_its_key_alone(run, tmp_path, monkeypatch):
+    key = tmp_path / "people.key"
+    assert "keep a copy elsewhere" in run("gallery", "key", key).out
+    refused = run("gallery", "key", key)
+    assert (refused.code, "is there already" in refused.err) == (15, True)
+    ada = photo(tmp_path / "ada.jpg", face(0))
+    assert run("enroll", "Ada", ada, "--key-file", key).code == 0
+    assert b"SQLite" not in (tmp_path / "people.db").read_bytes()
+    for command in (["gallery", "list"], ["identify", ada], ["rename", "Ada", "Eve"]):
+        refused = run(*command)
+        assert (refused.code, refused.out) == (15, "")
+        assert "is encrypted: give its key" in refused.err
+    assert run("gallery", "list", "--key-file", key).out.startswith("Ada\t1")
+    monkeypatch.setenv("MINDFACE_GALLERY_KEY_FILE", str(key))
+    assert run("gallery", "list").out.startswith("Ada\t1")
+    assert run("gallery", "recover", tmp_path / "saved.db").code == 0
+    monkeypatch.delenv("MINDFACE_GALLERY_KEY_FILE")
+    monkeypatch.setenv("MINDFACE_GALLERY_KEY", key.read_text())
+    (line,) = answers(run("identify", ada, "--json", "--gallery", tmp_path / "saved.db"))
+    assert line["faces"][0]["person"] == "Ada"
+    forgotten = run("forget", "Ada", "--yes")
+    assert forgotten.code == 0
+    assert "the database was written anew (VACUUM)" in forgotten.out
+    assert "cannot be promised: that nothing is left in the files" in forgotten.out
+    assert run("gallery", "export", tmp_path / "export", "--key-file", key).code == 0
+    monkeypatch.setenv("MINDFACE_GALLERY_KEY", "00")
+    refused = run("gallery", "list")
+    assert (refused.code, "MINDFACE_GALLERY_KEY: no key" in refused.err) == (15, True)

@@ -27,20 +27,22 @@ DAY = timedelta(days=1)
 
 
 class Conformance:
-    """A subclass has a fixture `url`: of a gallery that is not there yet."""
+    """A subclass has a fixture `url`: of a gallery that is not there yet, and may have a key."""
+
+    key = None
 
     @pytest.fixture
     def gallery(self, url):
-        with Gallery(url, CONTRACT, SIZE, calibration=calibration()) as gallery:
+        with Gallery(url, CONTRACT, SIZE, calibration=calibration(), key=self.key) as gallery:
             yield gallery
 
     def test_what_was_enrolled_is_there_when_opened_again(self, url):
         vectors = unit(3)
-        with Gallery(url, CONTRACT, SIZE) as gallery:
+        with Gallery(url, CONTRACT, SIZE, key=self.key) as gallery:
             gallery.enroll("Ada", [sample(vectors[0], 0), sample(vectors[1], 1)], tags=["b", "a"])
             gallery.enroll("Bob", vectors[2:])
             before = everything(gallery)
-        with Gallery(url) as gallery:
+        with Gallery(url, key=self.key) as gallery:
             assert everything(gallery) == before
             ada, bob = gallery.people()
             assert (ada.name, ada.embeddings, ada.tags) == ("Ada", 2, ("a", "b"))
@@ -105,9 +107,9 @@ class Conformance:
     def test_another_models_embeddings_are_refused(self, url, gallery):
         for contract, size in [("b" * 64, SIZE), (CONTRACT, 2 * SIZE)]:
             with pytest.raises(ContractError, match="holds embeddings of another model"):
-                Gallery(url, contract, size)
+                Gallery(url, contract, size, key=self.key)
         with pytest.raises(ContractError, match="calibration was measured with another model"):
-            Gallery(url, calibration=calibration(contract="b" * 64))
+            Gallery(url, calibration=calibration(contract="b" * 64), key=self.key)
 
     def test_identification_is_open_set(self, gallery):
         vectors = np.eye(SIZE, dtype=np.float32)
@@ -211,11 +213,13 @@ class Conformance:
 
     def test_what_one_writes_another_sees(self, url, gallery):
         if not gallery.backend.capabilities.several_processes:
-            with Gallery(url, calibration=calibration()) as other:  # who opens it later does
+            with Gallery(
+                url, calibration=calibration(), key=self.key
+            ) as other:  # who opens it later does
                 gallery.enroll("Ada", unit(1))
                 assert other.identify(unit(1))[0].person == "Ada"
             return
-        with Gallery(url, calibration=calibration()) as other:
+        with Gallery(url, calibration=calibration(), key=self.key) as other:
             for number, name in enumerate(["Ada", "Bob", "Eve", "Zoe"]):
                 (gallery, other)[number % 2].enroll(name, unit(1, seed=number))
                 assert gallery.identify(unit(1, seed=number))[0].person == name

@@ -3,8 +3,18 @@
 import pytest
 from conformance import Conformance
 
+from mindface.gallery import Key
+
 
 class TestEmbedded(Conformance):
+    @pytest.fixture
+    def url(self, tmp_path):
+        return tmp_path / "people.db"
+
+
+class TestEncrypted(Conformance):
+    key = Key(bytes(range(32)))
+
     @pytest.fixture
     def url(self, tmp_path):
         return tmp_path / "people.db"

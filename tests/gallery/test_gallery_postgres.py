@@ -10,6 +10,7 @@ import pytest
 from gallery_faces import CONTRACT, SIZE, everything, jpeg, recalled, sample, unit
 
 from mindface.cli.gallery.forget import _print
+from mindface.cli.gallery.shared import open_gallery
 from mindface.errors import GalleryError, IntegrityError
 from mindface.gallery import Gallery
 from mindface.gallery.rows import Details
@@ -38,6 +39,11 @@ def psql(url):
 def test_it_is_made_only_where_it_is_said_for_what(url):
     with pytest.raises(GalleryError, match="no such gallery: to make one"):
         Gallery(url)
+
+
+def test_the_command_line_makes_none_that_is_only_asked(url):
+    with pytest.raises(GalleryError, match="no such gallery: to make one"):
+        open_gallery(url, recognizer=object())
 
 
 def test_several_galleries_share_a_database(url, gallery):

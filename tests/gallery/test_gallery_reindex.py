@@ -207,6 +207,48 @@ def test_what_is_written_meanwhile_is_not_lost(path, tmp_path):
         assert (gallery.people()[-1].name, gallery.backend.contract) == ("late", NEW)
 
 
+def test_a_forgetting_removes_what_was_begun(lacking, tmp_path):
+    model = Model()
+    assert not reindex(lacking, model).switched
+    begun = [tmp_path / f"people.db-{each}" for each in BEGUN]
+    assert begun[0].exists()
+    for file in begun[1:]:
+        file.write_bytes(b"person 2, as the new model sees her")
+    others = [tmp_path / f"people.db-{each}" for each in ("reindexing", "reindex2")]
+    others[1].touch()
+    with Gallery(lacking) as gallery:
+        receipt = gallery.forget("person 2")
+    assert receipt.clean
+    assert not any(file.exists() for file in begun)
+    assert all(file.exists() for file in others)
+    assert reindex(lacking, model, drop_missing=True).faces == 8
+    assert model.seen == 10 + 8
+
+
+BEGUN = ("reindex", "reindex-journal", "reindexed", "reindexed-wal", "reindexed-matrix")
+
+
+@pytest.mark.parametrize("phase", [0, 1])
+def test_a_forgetting_meanwhile_is_obeyed(path, tmp_path, monkeypatch, phase):
+    monkeypatch.setattr("mindface.gallery.forgetting.PATIENCE", 50)
+    phases = []
+
+    def watch(items, total):
+        phases.append(total)
+        yield from items
+        if len(phases) == phase + 1:
+            with Gallery(path) as gallery:
+                gallery.forget("person 2")
+
+    assert reindex(path, Model(), watch=watch).faces == 8
+    assert len(phases) == phase + 3
+    with Gallery(path) as gallery:
+        assert "person 2" not in [person.name for person in gallery.people()]
+        assert (gallery.backend.contract, gallery.integrity()) == (NEW, [])
+    left = {each.name for each in tmp_path.iterdir()}
+    assert not left & {f"people.db-{each}" for each in BEGUN}
+
+
 def test_a_gallery_in_use_is_not_exchanged(path, monkeypatch):
     monkeypatch.setattr("mindface.enrolment.reindex.PATIENCE", 0.1)
     model = Model()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mindface.cli.gallery.shared import Calibrated, open_gallery
+from mindface.cli.gallery.shared import Calibrated, KeyFile, open_gallery
 from mindface.cli.inputs import photos, stop_if_all_failed
 from mindface.cli.options import Json, ModelOptions, Paths, Strict, runs_models
 from mindface.cli.progress import report_skipped, track
@@ -35,6 +35,7 @@ def cluster(
         str | None,
         typer.Option(metavar="URL", help="Names people, and its corrections are obeyed."),
     ] = None,
+    key_file: KeyFile = None,
     report: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write a page with a sheet a person.")
     ] = None,
@@ -86,7 +87,7 @@ def cluster(
         known = sorted({*files, *elsewhere} - {Path(path) for path, _ in skipped})
         faces = load(store, known)
         limit = strictness(calibrated, max(int(faces.clear.sum()), 1), chance)
-        said = _said(gallery, analyzer, faces)
+        said = _said(gallery, key_file, analyzer, faces)
         album = sort_faces(faces, limit.threshold, old=() if rebuild else old, said=said)
         write_people(output, album.faces)
         store.prune(known)
@@ -127,13 +128,15 @@ def _look(store: FaceStore, files: Sequence[Path], strict: bool) -> list[tuple[s
     return skipped
 
 
-def _said(url: str | None, analyzer: FaceAnalyzer, faces: Faces) -> list[Said] | None:
+def _said(
+    url: str | None, key_file: Path | None, analyzer: FaceAnalyzer, faces: Faces
+) -> list[Said] | None:
     """What the gallery says of each face; None: no gallery was named."""
     from mindface.album import ask
 
     if url is None:
         return None
-    with open_gallery(url, analyzer.recognizer) as gallery:
+    with open_gallery(url, analyzer.recognizer, key_file=key_file) as gallery:
         asked = ask(gallery, faces.contents, faces.embeddings)
         return list(track(asked, len(faces), "gallery"))
 

@@ -4,16 +4,16 @@
 2. The new gallery is written whole into `X-reindexed`.
 3. Nobody else having the gallery open, the new file takes the place of the old one.
 
-Should somebody write between 1 and 3, it begins again with what is missing.
+Should somebody write between 1 and 3, it begins again with what is missing; a forgetting removes
+these files, so that it begins with nothing.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -37,6 +37,7 @@ from mindface.errors import (
 )
 from mindface.gallery import Entry
 from mindface.gallery.embedded import Embedded
+from mindface.gallery.encryption import Key, open_database, sqlite_errors
 from mindface.gallery.exchange.export import last_enrolled
 from mindface.gallery.exchange.folder import Cropped
 from mindface.gallery.exchange.items import Watch, batches, unwatched
@@ -112,6 +113,7 @@ def reindex(
     *,
     drop_missing: bool = False,
     watch: Watch = unwatched,
+    key: Key | None = None,
 ) -> Reindexed:
     """Makes all embeddings of a gallery file anew, from stored crops or else the photos.
 
@@ -125,8 +127,10 @@ def reindex(
         drop_missing: remove faces that cannot be recomputed (an entry of the journal, which
             cannot be undone); otherwise the gallery stays as it is where there are any.
         watch: sees the faces go by, as they are recomputed and as they are written.
+        key: of an encrypted gallery; whatever is written is encrypted with it.
 
     Raises:
+        GalleryKeyError: the key is missing or another's, or the gallery is not encrypted.
         GalleryError: it is not a file, another process has it open at the end, or it cannot be
             written.
         IntegrityError: it is damaged.
@@ -139,36 +143,62 @@ def reindex(
             "reindex that, and bring it back likewise"
         )
     with translated(path), locked(beside(path, "reindexing")):
-        while (done := _try(path, recognizer, drop_missing, watch)) is None:
+        while (done := _try(path, recognizer, drop_missing, watch, key)) is None:
             continue  # somebody wrote meanwhile
         if done.switched:
             _clear(path, "reindex", "reindexed")
     return done
 
 
-def _try(path: Path, recognizer: Embedder, drop: bool, watch: Watch) -> Reindexed | None:
-    contract, size = recognizer.record.contract, recognizer.embedding_size
-    with closing(Embedded(path)) as old:
+def _try(
+    path: Path, recognizer: Embedder, drop: bool, watch: Watch, key: Key | None
+) -> Reindexed | None:
+    contract = recognizer.record.contract
+    with closing(Embedded(path, key=key)) as old:
         if old.contract == contract:
             old.rebuild()  # the switch may have been the last that was done
             return Reindexed(True, sum(old.counts().values()))
         owner = f"{old.meta('created')} {old.contract} {contract}"
-        with closing(_Features(beside(path, "reindex"), owner)) as features:
-            missing = _recompute(old, recognizer, features, watch)
-            if missing and not drop:
-                return Reindexed(False, sum(old.counts().values()) - len(missing), tuple(missing))
-            with old.reading():
-                mark = old.mark()
-                faces = [face.id for face in old.scan()]
-                if features.lacking(faces) != {each.face for each in missing}:
-                    return None
-                content = _Contents(old, features, contract, size, missing)
-                _write(path, content, watch, len(faces))
-    if not _switched(path, mark):
+        failures: tuple[type[Exception], ...] = (*sqlite_errors(), GalleryError, OSError)
+        with closing(_Features(beside(path, "reindex"), owner, key)) as features:
+            try:
+                written = _written(path, old, recognizer, features, drop, watch)
+            except failures:
+                if features.path.exists():
+                    raise
+                return None  # a forgetting removed what was begun
+    if written is None:
         return None
-    with closing(Embedded(path)) as new:
-        new.rebuild()
-    return Reindexed(True, len(faces) - len(missing), tuple(missing))
+    mark, done = written
+    if mark is not None:
+        if not _switched(path, mark, key):
+            return None
+        with closing(Embedded(path, key=key)) as new:
+            new.rebuild()
+    return done
+
+
+def _written(
+    path: Path,
+    old: Embedded,
+    recognizer: Embedder,
+    features: _Features,
+    drop: bool,
+    watch: Watch,
+) -> tuple[tuple[int, bytes] | None, Reindexed] | None:
+    """Writes the new gallery; returns of which state it is, or None for that where faces lack."""
+    missing = _recompute(old, recognizer, features, watch)
+    if missing and not drop:
+        found = sum(old.counts().values()) - len(missing)
+        return None, Reindexed(False, found, tuple(missing))
+    with old.reading():
+        mark = old.mark()
+        faces = [face.id for face in old.scan()]
+        if features.lacking(faces) != {each.face for each in missing}:
+            return None
+        contract, size = recognizer.record.contract, recognizer.embedding_size
+        _write(path, _Contents(old, features, contract, size, missing), watch, len(faces))
+    return mark, Reindexed(True, len(faces) - len(missing), tuple(missing))
 
 
 def _recompute(
@@ -183,8 +213,8 @@ def _recompute(
                 crops[face.id] = _aligned(old, face, recognizer.template)
             except (ImageError, AlignmentError, MissingExtraError) as error:
                 reason = error.reason if isinstance(error, ImageError) else str(error)
-                (person,) = old.people([face.person])
-                missing.append(Missing(face.id, person.name, face.path, reason))
+                for person in old.people([face.person]):  # nobody, if forgotten meanwhile
+                    missing.append(Missing(face.id, person.name, face.path, reason))
         if crops:
             vectors = recognizer.features([*crops.values()], aligned=True)
             features.add(dict(zip(crops, vectors, strict=True)))
@@ -223,13 +253,14 @@ class _Features:
     Args:
         path: of the file.
         owner: names the gallery and both models; rows of another are thrown away.
+        key: of an encrypted gallery.
     """
 
-    def __init__(self, path: Path, owner: str) -> None:
+    def __init__(self, path: Path, owner: str, key: Key | None) -> None:
         self.path = path
         if not path.exists():
             path.touch(mode=0o600)
-        self.connection = sqlite3.connect(path, isolation_level=None)
+        self.connection = open_database(path, key)
         self.connection.execute("PRAGMA secure_delete = ON")
         self.connection.execute(
             "CREATE TABLE IF NOT EXISTS features "
@@ -315,26 +346,29 @@ def _removal(old: Embedded, missing: Sequence[Missing]) -> Entry:
 def _write(path: Path, contents: _Contents, watch: Watch, total: int) -> None:
     """Writes the new gallery beside the old one; its matrix is made where it will lie."""
     _clear(path, "reindexed")
-    new = Embedded(beside(path, "reindexed"), contents.contract, contents.size)
+    new = Embedded(
+        beside(path, "reindexed"), contents.contract, contents.size, key=contents.old.key
+    )
     try:
         fill(new, contents, watch, total)
     finally:
         Store.close(new)
-    shutil.copymode(path, new.path)
+    with suppress(FileNotFoundError):  # removed by a forgetting, which the switch will see
+        shutil.copymode(path, new.path)
 
 
-def _switched(path: Path, mark: tuple[int, bytes]) -> bool:
+def _switched(path: Path, mark: tuple[int, bytes], key: Key | None) -> bool:
     """Puts the new gallery into the place of the old one, unless that was written to meanwhile.
 
     Raises:
         GalleryError: another process has it open.
     """
     with locked(beside(path, "lock")):  # nobody opens it meanwhile
-        with closing(sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)) as old:
+        with closing(open_database(path, key, PATIENCE)) as old:
             old.execute("PRAGMA locking_mode = EXCLUSIVE")
             try:
                 old.execute("BEGIN EXCLUSIVE")
-            except sqlite3.OperationalError as error:
+            except sqlite_errors("OperationalError") as error:
                 raise _in_use(path) from error
             last = "SELECT id, operation FROM journal ORDER BY id DESC LIMIT 1"
             if (old.execute(last).fetchone() or (0, bytes(32))) != mark:

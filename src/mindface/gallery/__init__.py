@@ -2,13 +2,15 @@
 
 `Gallery` is what is used. Below it: `journal` (what is done, each thing once), `identify` and
 `decisions` (who is this), `audit`; and the `Backend` they stand on, which `opening` finds by URL:
-`embedded` (`store`: SQLite, the truth; `matrix` and `search`: templates; `forgetting`, `recovery`),
+`embedded` (`store`: SQLite, the truth; `matrix` and `search`: templates; `forgetting`, `recovery`;
+`encryption`, and `memory` for its templates),
 `postgres` and `milvus`.
 """
 
 from __future__ import annotations
 
 from mindface.gallery.decisions import Match, Policy
+from mindface.gallery.encryption import Key
 from mindface.gallery.gallery import Gallery
 from mindface.gallery.person import Person
 from mindface.gallery.receipt import Receipt
@@ -18,6 +20,7 @@ from mindface.gallery.rows import Entry, Sample
 __all__ = [
     "Entry",
     "Gallery",
+    "Key",
     "Match",
     "Person",
     "Policy",

@@ -11,9 +11,12 @@ import numpy as np
 
 from mindface.errors import ConfigError, MindFaceError
 from mindface.gallery.backend import Candidates, Capabilities
+from mindface.gallery.encryption import Key
 from mindface.gallery.forgetting import erase, finish
+from mindface.gallery.hnsw import Graph, shred_graph, usearch
 from mindface.gallery.integrity import faults
 from mindface.gallery.matrix import DamagedRow, Matrix, Rows, View, rows_for
+from mindface.gallery.memory import CodesInMemory, MatrixInMemory
 from mindface.gallery.quantised import CodesFile, QuantisedSearch, kernels, shred_copies
 from mindface.gallery.receipt import Receipt
 from mindface.gallery.rows import Entry
@@ -24,7 +27,7 @@ from mindface.gallery.templates import pooled
 from mindface.results import Array
 from mindface.zoo.lock import locked
 
-Precision = Literal["float32", "float16", "int8"]
+Precision = Literal["float32", "float16", "int8", "hnsw"]
 
 
 class Embedded(Store):
@@ -36,13 +39,12 @@ class Embedded(Store):
     Args:
         path: see `Store`, and contract and size likewise.
         precision: what is scanned; see `Gallery`.
+        key: of an encrypted gallery, whose matrix is kept in memory alone.
 
     Raises:
         ConfigError: there is no such precision.
         MissingExtraError: what it needs is not installed.
     """
-
-    capabilities = Capabilities(atomic_batches=True, several_processes=True, secure_forgetting=True)
 
     def __init__(
         self,
@@ -50,15 +52,23 @@ class Embedded(Store):
         contract: str | None = None,
         size: int | None = None,
         precision: Precision = "float32",
+        key: Key | None = None,
     ) -> None:
         if precision not in get_args(Precision):
             raise ConfigError(f"search={precision!r}: choose {', '.join(get_args(Precision))}")
-        if precision != "float32":
+        if precision == "hnsw":
+            usearch()
+        elif precision != "float32":
             kernels()
-        super().__init__(path, contract, size)
+        super().__init__(path, contract, size, key)
+        self.capabilities = Capabilities(
+            atomic_batches=True, several_processes=True, secure_forgetting=key is None
+        )
         self.precision: Precision = precision
-        owner = f"{self.contract} {self.meta('created')}"
-        self.matrix = Matrix(path, owner, self.size)
+        self.matrix, self._codes = self._in_files() if key is None else self._in_memory()
+        self._graph: Graph | None = None
+        if precision == "hnsw":
+            self._graph = Graph(beside(path, "hnsw") if key is None else None, self.size)
         self.lock_path = beside(path, "lock")
         self._seen: tuple[View, Search] | None = None
         try:
@@ -70,8 +80,9 @@ class Embedded(Store):
     def close(self) -> None:
         """Brings the matrix in step, where that can be done, and closes the database."""
         self._seen = None
-        with suppress(MindFaceError), locked(self.lock_path):  # else the next search says it
-            self.catch_up()
+        if isinstance(self.matrix, Matrix):
+            with suppress(MindFaceError), locked(self.lock_path):  # else the next search says it
+                self.catch_up()
         super().close()
 
     def view(self) -> View:
@@ -94,16 +105,34 @@ class Embedded(Store):
 
     def _search_in(self, view: View) -> Search:
         """What finds rows of the matrix; the lock is held."""
-        if self.precision == "float32":
+        if self._graph is not None:
+            return self._graph.follow(view)
+        if self._codes is None:
             return ExactSearch(view.vectors)
-        codes = CodesFile(self.path, self.precision, self.size).follow(view)
-        return QuantisedSearch(view.vectors, codes, self.precision)
+        codes = self._codes.follow(view)
+        return QuantisedSearch(view.vectors, codes, self._codes.precision)
+
+    def _in_files(self) -> tuple[Matrix | MatrixInMemory, CodesFile | CodesInMemory | None]:
+        """What is searched, as it lies beside the database."""
+        matrix = Matrix(self.path, f"{self.contract} {self.meta('created')}", self.size)
+        if self.precision == "float32" or self.precision == "hnsw":
+            return matrix, None
+        return matrix, CodesFile(self.path, self.precision, self.size)
+
+    def _in_memory(self) -> tuple[Matrix | MatrixInMemory, CodesFile | CodesInMemory | None]:
+        matrix = MatrixInMemory(self.path, self.size)
+        if self.precision == "float32" or self.precision == "hnsw":
+            return matrix, None
+        return matrix, CodesInMemory(self.precision, self.size)
 
     def rebuild(self) -> None:
         """Makes the matrix anew from the store, and what is made from it."""
         self._seen = None
         with locked(self.lock_path):
             shred_copies(self.path)
+            shred_graph(self.path)
+            if self._graph is not None:
+                self._graph.clear()
             self._replace()
 
     def search(

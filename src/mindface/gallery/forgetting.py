@@ -4,12 +4,16 @@ SQLite overwrites what is deleted with zeros (secure_delete), the write-ahead lo
 the matrix is written anew. Killed in between, the next that opens the gallery finishes that. Then
 every file of the gallery is searched; should something be found, the database is written anew too
 (VACUUM) and searched again.
+
+An encrypted gallery shows a search nothing, whatever is left: its database is always written anew,
+and the receipt says that nothing was searched.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Collection, Sequence
@@ -21,16 +25,21 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from mindface.errors import GalleryError
-from mindface.gallery import residue
+from mindface.gallery import hnsw, residue
 from mindface.gallery.quantised import Quantisation, encode, shred_copies
 from mindface.gallery.receipt import Receipt, Residue
 from mindface.gallery.rows import Entry
+from mindface.gallery.schema import translated
 from mindface.zoo.lock import locked
 
 if TYPE_CHECKING:
     from mindface.gallery.embedded import Embedded
     from mindface.gallery.tables import Tables
 
+UNSEARCHED = (
+    "that nothing is left in the files: they are encrypted, so they were not searched",
+    "what copies and backups of earlier states hold: the same key opens them",
+)
 PATIENCE = 5000  # milliseconds that emptying the log waits for readers
 SHORT = 6  # bytes; a shorter name stands in any large file by chance
 LONG = 64  # bytes; a longer name may be spread over pages, and is looked for in pieces
@@ -101,6 +110,17 @@ def erase(store: Embedded, people: Sequence[int], entry: Entry) -> Receipt:
         checkpointed = _cleaned(store, traces.people)
         if checkpointed:  # else the next opening tries again
             _finished(store)
+    removed = Receipt(
+        people=len(people),
+        names=len(traces.names),
+        faces=len(traces.faces),
+        crops=len(traces.crops),
+        entries=entries,
+        checkpointed=checkpointed,
+    )
+    if store.key is not None:
+        done = _vacuumed(store)
+        return replace(removed, rewritten=True, checkpointed=done, unpromised=UNSEARCHED)
     blobs, known = traces.blobs, _known(store, traces.tokens)
     elsewhere = [f"a name stands in {len(known)} texts about others"] if known else []
     rewritten = False
@@ -113,12 +133,8 @@ def erase(store: Embedded, people: Sequence[int], entry: Entry) -> Receipt:
         elsewhere += shared
         rewritten, checkpointed = True, _vacuumed(store)
         found, files = _searched(store.path, blobs, traces.tokens, known)
-    return Receipt(
-        people=len(people),
-        names=len(traces.names),
-        faces=len(traces.faces),
-        crops=len(traces.crops),
-        entries=entries,
+    return replace(
+        removed,
         files=files,
         windows=sum(max(len(blob) - residue.WINDOW + 1, 1) for _, blob in blobs),
         residue=tuple(found),
@@ -229,7 +245,19 @@ def _cleaned(store: Embedded, people: Collection[int]) -> bool:
     """
     store.matrix.forget(people)
     shred_copies(store.path)
+    there = store.matrix.header() is not None
+    hnsw.forget(store.path, store.size, store.matrix.view() if there else None)
+    _unlink_reindexing(store.path)
     return _checkpointed(store)
+
+
+def _unlink_reindexing(path: Path) -> None:
+    """Removes what an unfinished `enrolment.reindex` has beside the database; it begins again."""
+    begun = re.compile(f"{re.escape(path.name)}-reindex(ed)?(-.*)?")
+    with translated(path):
+        for file in [*path.parent.iterdir()]:
+            if begun.fullmatch(file.name):
+                file.unlink(missing_ok=True)
 
 
 def _vacuumed(store: Embedded) -> bool:

@@ -14,7 +14,8 @@ import numpy as np
 from mindface.errors import ContractError, GalleryError
 from mindface.gallery.audit import Audit, Check, audit, strangers
 from mindface.gallery.decisions import DOUBTFUL, FPIR, MARGIN, Match, Policy
-from mindface.gallery.embedded import Precision
+from mindface.gallery.embedded import Embedded, Precision
+from mindface.gallery.encryption import Key
 from mindface.gallery.identify import Filter, identify
 from mindface.gallery.journal import Journal
 from mindface.gallery.opening import open_backend
@@ -52,11 +53,17 @@ class Gallery:
         doubtful: how often a stranger may be uncertain; likewise.
         margin: by which a match leads the second person; likewise.
         search: what is scanned in a file's gallery: "float32", or copies of the templates in
-            "float16" or "int8", which are read in a half or a quarter of the time. The answers
-            are the same to the bit. It may differ from opening to opening.
+            "float16" or "int8", which are read in a half or a quarter of the time, with answers
+            that are the same to the bit. Or "hnsw", a graph that is walked instead (see `hnsw`;
+            up to 16,384 people all are scanned): similarities are exact and filters hold, but a
+            person may be missed, who then is unknown, and does not keep somebody else who is
+            nearly as alike from being a match. It may differ from opening to opening.
+        key: of a file's gallery that is encrypted; a new one then is. The templates are kept in
+            memory alone, and made anew from the faces before the first search.
 
     Raises:
-        ConfigError: there is no such way to search, or not on that backend.
+        ConfigError: there is no such way to search, or not on that backend, which has no keys.
+        GalleryKeyError: the key is missing or another's, or the gallery is not encrypted.
         MissingExtraError: what it needs is not installed.
         ContractError: the gallery or the calibration is of another model.
         GalleryError: it cannot be opened, has a newer schema, or is not there and it was not said
@@ -76,9 +83,10 @@ class Gallery:
         doubtful: float = DOUBTFUL,
         margin: float = MARGIN,
         search: Precision = "float32",
+        key: Key | None = None,
     ) -> None:
         self.policy = Policy(calibration, fpir, doubtful, margin)
-        self.backend = open_backend(url, contract, size, search)
+        self.backend = open_backend(url, contract, size, search, key)
         measured = calibration.contract if calibration else None
         if measured not in (None, self.backend.contract):
             self.backend.close()
@@ -316,15 +324,15 @@ class Gallery:
         return self.backend.integrity()
 
     def recover(self, to: StrPath) -> Recovery:
-        """Saves what is not damaged into a new gallery; see `recovery.recover`.
+        """Saves what is not damaged into a new gallery, with the same key; see `recovery.recover`.
 
         Raises:
             GalleryError: `to` is there already, or this gallery is on a server.
             IntegrityError: not even the tables can be read.
         """
-        if "://" in self.backend.where:
+        if not isinstance(self.backend, Embedded):
             raise GalleryError(f"{self.backend.where}: is on a server: restore a backup of it")
-        return recover(Path(self.backend.where), Path(to))
+        return recover(self.backend.path, Path(to), self.backend.key)
 
 
 def _samples(faces: Faces) -> list[Sample]:

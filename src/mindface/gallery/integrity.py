@@ -23,6 +23,8 @@ SAID = 100  # faults of SQLite's own
 def faults(store: Embedded) -> list[str]:
     """Reads the structure, every row and the matrix; a sentence for each fault."""
     found = list(_structure(store))
+    if found and store.key is not None:  # after a page that cannot be decrypted none can be
+        return found
     for table in TABLES:
         found += row_faults(store, table)
     if found:
@@ -34,6 +36,11 @@ def faults(store: Embedded) -> list[str]:
 
 def _structure(store: Embedded) -> Iterator[str]:
     try:
+        if store.key is not None:
+            pages = store.rows("PRAGMA cipher_integrity_check")
+            yield from (f"{store.path}: {said}" for (said,) in pages)
+            if pages:
+                return
         answers = store.rows(f"PRAGMA integrity_check({SAID})")
         for (said,) in answers:
             if said != "ok":
@@ -71,7 +78,7 @@ def _matrix(store: Embedded) -> Iterator[str]:
     rows = np.flatnonzero(view.people)
     where = dict(zip(view.people[rows].tolist(), rows.tolist(), strict=True))
     if len(where) != len(rows):
-        yield f"{store.matrix.vectors_path}: a person has two rows: rebuild it"
+        yield f"{store.matrix.where}: a person has two rows: rebuild it"
     templates = store.parts(row.id for row in store.people())
     missing = set(where)
     for vectors, records in templates:
@@ -82,8 +89,8 @@ def _matrix(store: Embedded) -> Iterator[str]:
             except DamagedRow:
                 same = False
             if not same:
-                yield f"{store.matrix.vectors_path}: the row of person {person} is not its template"
+                yield f"{store.matrix.where}: the row of person {person} is not its template"
     for person in sorted(missing):
-        yield f"{store.matrix.vectors_path}: has a row of person {person}, who is not searchable"
+        yield f"{store.matrix.where}: has a row of person {person}, who is not searchable"
     for precision in get_args(Quantisation):
         yield from CodesFile(store.path, precision, store.size).faults(view)

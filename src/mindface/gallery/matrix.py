@@ -123,6 +123,7 @@ class Matrix:
         self._owner = sha256(owner.encode()).digest()
         self.size = size
         self.vectors_path = beside(path, "matrix")
+        self.where = str(self.vectors_path)
         self.records_path = beside(path, "rows")
 
     def header(self) -> Header | None:
@@ -190,7 +191,7 @@ class Matrix:
                     os.fsync(file.fileno())
                 dead = self._bury(records, count, changed)
                 self._write_header(vectors, Header(header.generation, count + added, mark))
-        if dead > max(WASTE, (count + added) // 4):
+        if wasteful(dead, count + added):
             self.compact()
 
     def replace(self, parts: Iterable[Rows], mark: Mark) -> None:
@@ -224,7 +225,7 @@ class Matrix:
     def compact(self) -> None:
         """Leaves out the rows that do not count; the lock is held."""
         view = self.view()
-        self.replace(_living(view), view.mark)
+        self.replace(living(view), view.mark)
 
     def forget(self, people: Collection[int]) -> None:
         """Removes people without a trace, in step with the store or not; the lock is held.
@@ -314,7 +315,13 @@ def _append(vectors: BinaryIO, records: BinaryIO, parts: Iterable[Rows]) -> int:
     return count
 
 
-def _living(view: View) -> Iterator[Rows]:
+def wasteful(dead: int, rows: int) -> bool:
+    """Whether so many rows do not count that they should be left out."""
+    return dead > max(WASTE, rows // 4)
+
+
+def living(view: View) -> Iterator[Rows]:
+    """The rows that count, some at a time."""
     alive = np.flatnonzero(view.people)
     for start in range(0, len(alive), BLOCK):
         some = alive[start : start + BLOCK]

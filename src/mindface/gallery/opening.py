@@ -22,6 +22,7 @@ from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 from mindface.errors import ConfigError, GalleryError, MissingExtraError
 from mindface.gallery.backend import Backend
 from mindface.gallery.embedded import Embedded, Precision
+from mindface.gallery.encryption import Key
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 DEFAULT = "mindface"
@@ -33,11 +34,12 @@ def open_backend(
     contract: str | None = None,
     size: int | None = None,
     search: Precision = "float32",
+    key: Key | None = None,
 ) -> Backend:
     """The backend that a URL names.
 
     Raises:
-        ConfigError: there is no such way to search, or not on a server.
+        ConfigError: there is no such way to search, or not on a server; or a key, on a server.
         GalleryError: of a kind that is not known, or with options that cannot be; and as the
             backends.
         MissingExtraError: what it needs is not installed.
@@ -45,9 +47,11 @@ def open_backend(
     text = os.fspath(url)
     scheme = text.partition("://")[0] if "://" in text else ""
     if not scheme:
-        return Embedded(Path(url), contract, size, search)
+        return Embedded(Path(url), contract, size, search, key)
     if search != "float32":
         raise ConfigError(f"search={search!r}: is for files: a server's URL takes ?index=hnsw")
+    if key is not None:
+        raise ConfigError(f"{scheme}://: a key is for files: servers are encrypted by their own")
     if scheme in ("postgresql", "postgres"):
         return _postgres(text, contract, size)
     if scheme in ("milvus", "milvus+lite"):

@@ -207,18 +207,23 @@ def shred_copies(path: Path) -> None:
     for precision in CODES:
         whole = beside(path, precision)
         for each in (whole, whole.with_name(f"{whole.name}.tmp")):
-            with translated(each), suppress(FileNotFoundError):
-                _shred(each)
+            shred(each)
 
 
-def _shred(path: Path) -> None:
-    with path.open("r+b") as file:
-        left = os.fstat(file.fileno()).st_size
-        while left > 0:
-            left -= file.write(bytes(min(left, SHREDDED)))
-        file.flush()
-        os.fsync(file.fileno())
-    path.unlink()
+def shred(path: Path) -> None:
+    """Writes zeros over a file and removes it, where it is there.
+
+    Raises:
+        GalleryError: it cannot be written.
+    """
+    with translated(path), suppress(FileNotFoundError):
+        with path.open("r+b") as file:
+            left = os.fstat(file.fileno()).st_size
+            while left > 0:
+                left -= file.write(bytes(min(left, SHREDDED)))
+            file.flush()
+            os.fsync(file.fileno())
+        path.unlink()
 
 
 class QuantisedSearch(ExactSearch):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -31,16 +31,16 @@ class Receipt:
         faces: how many embeddings.
         crops: how many.
         entries: of the journal whose contents were removed.
+        checkpointed: whether the write-ahead log could be emptied, or a server's tables written
+            anew; not while another process reads an older state.
         files: that were searched from the first byte to the last, with their sizes.
         windows: how many stretches of 32 bytes of vectors (float32 and float16), templates and
             crops were searched for.
         residue: what is still there.
         rewritten: whether the database was written anew (VACUUM).
-        checkpointed: whether the write-ahead log could be emptied, or a server's tables written
-            anew; not while another process reads an older state.
         elsewhere: what cannot be told from other people's data, each in a sentence.
         compacted: what was run on a server so that its storage gives up what was removed.
-        unpromised: where on a server it may still be, each in a sentence.
+        unpromised: where on a server, or with a key, it may still be, each in a sentence.
     """
 
     people: int
@@ -48,11 +48,11 @@ class Receipt:
     faces: int
     crops: int
     entries: int
-    files: dict[str, int]
-    windows: int
-    residue: tuple[Residue, ...]
-    rewritten: bool
     checkpointed: bool
+    files: dict[str, int] = field(default_factory=dict)
+    windows: int = 0
+    residue: tuple[Residue, ...] = ()
+    rewritten: bool = False
     elsewhere: tuple[str, ...] = ()
     compacted: tuple[str, ...] = ()
     unpromised: tuple[str, ...] = ()

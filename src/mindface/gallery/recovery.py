@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from mindface.errors import GalleryError, IntegrityError
 from mindface.gallery.codec import FACES, JOURNAL, PEOPLE, Row
+from mindface.gallery.encryption import Key, open_database, sqlite_errors
 from mindface.gallery.rows import PersonRow, checksum
 from mindface.gallery.schema import translated
 from mindface.gallery.store import Store
@@ -38,7 +38,7 @@ class Recovery:
     lost: tuple[str, ...]
 
 
-def recover(path: Path, to: Path) -> Recovery:
+def recover(path: Path, to: Path, key: Key | None = None) -> Recovery:
     """Copies every row whose checksum is right into a new gallery.
 
     Rows that the damage made unfindable are lost without a trace.
@@ -46,8 +46,10 @@ def recover(path: Path, to: Path) -> Recovery:
     Args:
         path: of the damaged gallery; nothing is changed in it.
         to: of the new one.
+        key: of an encrypted gallery; the new one gets it too.
 
     Raises:
+        GalleryKeyError: the key is missing or another's, or the gallery is not encrypted.
         GalleryError: `to` is there already.
         IntegrityError: not even the tables, or whose embeddings they are, can be read.
     """
@@ -57,14 +59,13 @@ def recover(path: Path, to: Path) -> Recovery:
         raise GalleryError(f"{path}: no such gallery")
     lost: list[str] = []
     with translated(path):
-        source = sqlite3.connect(path, isolation_level=None)
+        source = _Source(path, key)
         try:
-            source.execute("PRAGMA query_only = ON")
-            facts = dict(source.execute("SELECT key, value FROM meta"))
+            facts: dict[str, str] = dict(source.rows("SELECT key, value FROM meta"))
             expected = checksum([facts.get(key) for key in ("contract", "size", "created")])
             if facts.get("checksum") != str(expected):
                 raise IntegrityError(f"{path}: whose embeddings it holds cannot be read")
-            target = Store(to, facts["contract"], int(facts["size"]))
+            target = Store(to, facts["contract"], int(facts["size"]), key)
             try:
                 with target.writing():
                     return _filled(target, source, lost)
@@ -74,7 +75,30 @@ def recover(path: Path, to: Path) -> Recovery:
             source.close()
 
 
-def _filled(target: Store, source: sqlite3.Connection, lost: list[str]) -> Recovery:
+class _Source:
+    """The damaged database, opened again after an error: SQLCipher reads no further after one."""
+
+    def __init__(self, path: Path, key: Key | None) -> None:
+        self.path, self.key = path, key
+        self._open()
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def rows(self, statement: str, *values: object) -> list[Row]:
+        try:
+            return self.connection.execute(statement, values).fetchall()
+        except BaseException:
+            self.close()
+            self._open()
+            raise
+
+    def _open(self) -> None:
+        self.connection = open_database(self.path, self.key)
+        self.connection.execute("PRAGMA query_only = ON")
+
+
+def _filled(target: Store, source: _Source, lost: list[str]) -> Recovery:
     people = {row[0]: row for row in _whole(source, "people", lost)}
     target.run(_insert("people", "changed"), [(*row, 0) for row in people.values()])
     for person in target.people():
@@ -108,23 +132,24 @@ def _insert(table: str, *others: str) -> str:
     return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({','.join('?' * len(columns))})"
 
 
-def _whole(source: sqlite3.Connection, table: str, lost: list[str]) -> Iterator[Row]:
+def _whole(source: _Source, table: str, lost: list[str]) -> Iterator[Row]:
     """The rows whose checksum is right, with it."""
     key = COLUMNS[table].split(",")[0]
     statement = f"SELECT {COLUMNS[table]}, checksum FROM {table} WHERE {key} = ?"
     for number in range(1, _top(source, table) + 1):
         try:
-            row = source.execute(statement, (number,)).fetchone()
-        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            found = source.rows(statement, number)
+        except sqlite_errors("DatabaseError", UnicodeDecodeError) as error:
             lost.append(f"{table} {number}: {error}")
             continue
-        if row is not None and checksum(row[:-1]) == row[-1]:
-            yield row
-        elif row is not None:
-            lost.append(f"{table} {number}: its checksum is wrong")
+        for row in found:
+            if checksum(row[:-1]) == row[-1]:
+                yield row
+            else:
+                lost.append(f"{table} {number}: its checksum is wrong")
 
 
-def _top(source: sqlite3.Connection, table: str) -> int:
+def _top(source: _Source, table: str) -> int:
     """The highest key that a row may have."""
     key = COLUMNS[table].split(",")[0]
     statements = [f"SELECT max({key}) FROM {table}"]
@@ -135,6 +160,6 @@ def _top(source: sqlite3.Connection, table: str) -> int:
         statements.append(f"SELECT seq FROM sqlite_sequence WHERE name = '{counted}'")
     found = 0
     for statement in statements:
-        with suppress(sqlite3.DatabaseError):
-            found = max([found, *(row[0] or 0 for row in source.execute(statement))])
+        with suppress(*sqlite_errors("DatabaseError")):
+            found = max([found, *(row[0] or 0 for row in source.rows(statement))])
     return found

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mindface.errors import GalleryError, IntegrityError, MindFaceError
+from mindface.gallery.encryption import PAGE, Key, driver, open_database, sqlite_errors
 from mindface.zoo.lock import locked
 
 APPLICATION = 0x4D464761  # "MFGa"
 WAIT = 60.0  # seconds for another writer
-PAGE = 8192  # three faces of 512 values in a page
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 _FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
@@ -25,21 +25,21 @@ def migrations() -> list[Path]:
     return sorted(MIGRATIONS.glob("[0-9][0-9][0-9][0-9]_*.sql"))
 
 
-def connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path, key: Key | None = None) -> sqlite3.Connection:
     """Opens a gallery's database, durable at each commit, and migrates it.
 
     Raises:
+        GalleryKeyError: see `encryption.open_database`; MissingExtraError likewise.
         GalleryError: it is another program's, or of a newer schema, or cannot be opened.
         IntegrityError: it is damaged.
     """
     if path.is_dir():
         raise GalleryError(f"{path}: a folder, not a gallery: name a file")
+    driver(key)  # if absent, nothing is made
     with translated(path), locked(beside(path, "lock")):
         if not path.exists():
             path.touch(mode=0o600)
-        connection = sqlite3.connect(
-            path, timeout=WAIT, isolation_level=None, check_same_thread=False
-        )
+        connection = open_database(path, key, WAIT)
         try:
             connection.execute("PRAGMA secure_delete = ON")
             connection.execute("PRAGMA foreign_keys = ON")
@@ -68,7 +68,7 @@ def translated(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except sqlite3.Error as error:
+    except sqlite_errors() as error:
         raise _meaning(path, error) from error
     except UnicodeDecodeError as error:  # from SQLite's own messages too
         raise _damage(path, error) from error
@@ -78,7 +78,7 @@ def translated(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _meaning(path: Path, error: sqlite3.Error) -> MindFaceError:
+def _meaning(path: Path, error: Exception) -> MindFaceError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in _FULL:
         return GalleryError(
@@ -87,7 +87,7 @@ def _meaning(path: Path, error: sqlite3.Error) -> MindFaceError:
         )
     if code in _BUSY:
         return GalleryError(f"{path}: another process has been writing for {WAIT:.0f} s: try again")
-    if code in _DENIED or isinstance(error, sqlite3.ProgrammingError):
+    if code in _DENIED or isinstance(error, sqlite_errors("ProgrammingError")):
         return GalleryError(f"{path}: {error}")
     return _damage(path, error)
 

@@ -117,7 +117,7 @@ class ExactSearch:
         for start in range(0, len(queries), QUERIES):
             some = queries[start : start + QUERIES]
             best = self._settled(some, self._candidates(some, k, mask, order), k, order)
-            place = best.queries + start, _rank(best.queries)
+            place = best.queries + start, rank(best.queries)
             rows[place], scores[place] = best.rows, best.low
         return rows, scores
 
@@ -139,7 +139,7 @@ class ExactSearch:
             new = new.and_these(_reaching(scores, widths, scan.errors, floor, start))
             if len(new.rows) > len(best.rows):  # else sorting would take longer than scanning
                 best, new = best.and_these(new).ordered(), _none()
-                last = _rank(best.queries) == k - 1
+                last = rank(best.queries) == k - 1
                 floor[best.queries[last]] = _floor(best.low[last])
                 best = best.take(best.high >= floor[best.queries])
             if len(best.rows) > HITS + 2 * k * len(queries):
@@ -160,7 +160,7 @@ class ExactSearch:
         keys = hits.rows if order is None else order[hits.rows]
         found = hits._replace(low=exact, high=exact)
         found = found.take(np.lexsort((keys, -exact, hits.queries)))
-        return found.take(_rank(found.queries) < k)
+        return found.take(rank(found.queries) < k)
 
     def exact(self, queries: Array, owners: Ints, rows: Ints) -> Array:
         """The scores of single rows, added in float64.
@@ -222,7 +222,7 @@ def _floor(low: Array) -> Array:
     return np.where(low > -1, np.minimum(low, 1), LOWEST).astype(np.float32)
 
 
-def _rank(owners: Ints) -> Ints:
+def rank(owners: Ints) -> Ints:
     """The place of each element among its owner's, which stand together."""
     numbers = np.arange(len(owners))
     first = np.flatnonzero(np.diff(owners, prepend=-1))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mindface.gallery.claim import FACTS, agreed, founded
 from mindface.gallery.codec import Row
+from mindface.gallery.encryption import Key
 from mindface.gallery.schema import connect, translated
 from mindface.gallery.tables import Tables
 
@@ -19,20 +20,30 @@ class Store(Tables):
         path: of the database; made if absent.
         contract: the embedding contract; None: whatever the database has.
         size: of an embedding; None: likewise.
+        key: of an encrypted gallery.
 
     Raises:
         ContractError: the gallery holds embeddings of another model.
         GalleryError: it cannot be opened, is another program's or of a newer schema, or is new
             and it was not said whose embeddings it will hold.
+        GalleryKeyError: the key is missing or another's, or the gallery is not encrypted.
+        MissingExtraError: SQLCipher is not installed.
         IntegrityError: it is damaged.
     """
 
-    def __init__(self, path: Path, contract: str | None = None, size: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        contract: str | None = None,
+        size: int | None = None,
+        key: Key | None = None,
+    ) -> None:
         super().__init__(str(path))
         self.path = path
+        self.key = key
         if not path.exists():
             founded(self.where, contract, size)
-        self.connection = connect(path)
+        self.connection = connect(path, key)
         try:
             self.contract, self.size = self._claim(contract, size)
         except BaseException:

@@ -8,6 +8,7 @@ from mindface.cli.gallery.enroll import enroll
 from mindface.cli.gallery.exchange import export_people, import_people
 from mindface.cli.gallery.forget import forget, purge
 from mindface.cli.gallery.identify import identify
+from mindface.cli.gallery.key import key
 from mindface.cli.gallery.people import list_people, show
 from mindface.cli.gallery.recover import recover
 from mindface.cli.gallery.reindex import reindex
@@ -24,5 +25,5 @@ app = typer.Typer(
 app.command("list")(list_people)
 app.command("export")(export_people)
 app.command("import")(import_people)
-for verb in (show, check, audit, purge, recover, reindex, faces_to_xmp, names_from_xmp):
+for verb in (show, check, audit, purge, recover, reindex, key, faces_to_xmp, names_from_xmp):
     app.command()(verb)

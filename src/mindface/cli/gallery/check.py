@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mindface.cli.gallery.shared import Calibrated, Rate, Url, gallery_url, open_gallery
+from mindface.cli.gallery.shared import Calibrated, KeyFile, Rate, Url, gallery_url, open_gallery
 from mindface.cli.options import Json, ModelOptions, runs_models
 from mindface.errors import GalleryError
 
@@ -22,6 +22,7 @@ runs_nothing = runs_models("detector", "engine", "device", "precision", "threads
 @runs_nothing
 def check(
     gallery: Url = None,
+    key_file: KeyFile = None,
     fpir: Rate = 0.01,
     count: Annotated[int, typer.Option(min=1, help="How many pairs are shown.")] = 10,
     calibration: Calibrated = None,
@@ -37,7 +38,9 @@ def check(
     """
     url = gallery_url(gallery)
     policy: dict[str, Any] = {"fpir": fpir, "doubtful": max(fpir, 0.1)}
-    with open_gallery(url, models.open_recognizer(calibration), **policy) as people:
+    with open_gallery(
+        url, models.open_recognizer(calibration), **policy, key_file=key_file
+    ) as people:
         found = people.check(count)
     print(json.dumps(_facts(found), ensure_ascii=False) if as_json else _pairs(found))
     if not found.passed:
@@ -47,6 +50,7 @@ def check(
 @runs_nothing
 def audit(
     gallery: Url = None,
+    key_file: KeyFile = None,
     outlier: Annotated[
         float | None, typer.Option(min=-1, max=1, help="Similarity below which a face is one.")
     ] = None,
@@ -65,7 +69,7 @@ def audit(
     Example: mindface gallery audit --gallery people.db
     """
     url = gallery_url(gallery)
-    with open_gallery(url, models.open_recognizer(calibration)) as people:
+    with open_gallery(url, models.open_recognizer(calibration), key_file=key_file) as people:
         found = people.audit(outlier, duplicate)
     print(json.dumps(asdict(found), ensure_ascii=False) if as_json else _faults(found))
 

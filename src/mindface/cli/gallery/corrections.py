@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mindface.cli.gallery.shared import Name, Url, open_gallery, say
+from mindface.cli.gallery.shared import KeyFile, Name, Url, open_gallery, say
 from mindface.cli.options import Json, ModelOptions, runs_models
 
 Photo = Annotated[Path, typer.Argument(help="A photo that shows the face.")]
@@ -23,6 +23,7 @@ def reject(
     photo: Photo,
     face: Number = None,
     gallery: Url = None,
+    key_file: KeyFile = None,
     as_json: Json = False,
     *,
     models: ModelOptions,
@@ -33,7 +34,7 @@ def reject(
     """
     from mindface.enrolment import face_of
 
-    with open_gallery(gallery) as people:
+    with open_gallery(gallery, key_file=key_file) as people:
         content = face_of(people, models.open_analyzer, person, photo, face)
         say(people.reject(person, content), f"{photo} does not show {person}", as_json)
 
@@ -44,6 +45,7 @@ def confirm(
     photo: Photo,
     face: Number = None,
     gallery: Url = None,
+    key_file: KeyFile = None,
     as_json: Json = False,
     *,
     models: ModelOptions,
@@ -54,7 +56,7 @@ def confirm(
     """
     from mindface.enrolment import face_of
 
-    with open_gallery(gallery) as people:
+    with open_gallery(gallery, key_file=key_file) as people:
         content = face_of(people, models.open_analyzer, person, photo, face)
         say(people.confirm(person, content), f"{photo} shows {person}", as_json)
 
@@ -63,13 +65,14 @@ def merge(
     person: Name,
     other: Annotated[str, typer.Argument(help="Who is the same person.")],
     gallery: Url = None,
+    key_file: KeyFile = None,
     as_json: Json = False,
 ) -> None:
     """Make two people one: the other's name becomes an alias of the first.
 
     Example: mindface merge "Ada Lovelace" "Ada Byron" --gallery people.db
     """
-    with open_gallery(gallery) as people:
+    with open_gallery(gallery, key_file=key_file) as people:
         say(people.merge(person, other), f"{other} is {person}", as_json)
 
 
@@ -80,23 +83,26 @@ def split(
         list[int], typer.Argument(metavar="FACE...", help="Numbers, as gallery show has them.")
     ],
     gallery: Url = None,
+    key_file: KeyFile = None,
     as_json: Json = False,
 ) -> None:
     """Give some of a person's faces to a new person.
 
     Example: mindface split "Ada Lovelace" "Anne Blunt" 12 14 --gallery people.db
     """
-    with open_gallery(gallery) as people:
+    with open_gallery(gallery, key_file=key_file) as people:
         entry = people.split(person, faces, new)
     say(entry, f"{len(set(faces))} faces of {person} are {new}", as_json)
 
 
-def rename(person: Name, new: New, gallery: Url = None, as_json: Json = False) -> None:
+def rename(
+    person: Name, new: New, gallery: Url = None, key_file: KeyFile = None, as_json: Json = False
+) -> None:
     """Give a person, or an alias, another name.
 
     Example: mindface rename "Ada Byron" "Ada Lovelace" --gallery people.db
     """
-    with open_gallery(gallery) as people:
+    with open_gallery(gallery, key_file=key_file) as people:
         say(people.rename(person, new), f"{person} is called {new}", as_json)
 
 
@@ -105,13 +111,14 @@ def undo(
         int | None, typer.Argument(min=1, help="Its number; default: the last that stands.")
     ] = None,
     gallery: Url = None,
+    key_file: KeyFile = None,
     as_json: Json = False,
 ) -> None:
     """Take an entry of the journal back: an enrolment or a correction.
 
     Example: mindface undo --gallery people.db
     """
-    with open_gallery(gallery) as people:
+    with open_gallery(gallery, key_file=key_file) as people:
         done = people.undo(entry)
         number = done.payload["entry"]
         kind = next(people.backend.entries(number, number)).kind

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mindface.cli.gallery.shared import Calibrated, Url, gallery_url, open_gallery
+from mindface.cli.gallery.shared import Calibrated, KeyFile, Url, gallery_url, open_gallery
 from mindface.cli.inputs import photos
 from mindface.cli.options import Json, ModelOptions, Strict, runs_models
 from mindface.cli.progress import track
@@ -44,6 +44,7 @@ def enroll(
         typer.Option("--csv", metavar="FILE", help="Columns path,name[,tags,valid_until]."),
     ] = None,
     gallery: Url = None,
+    key_file: KeyFile = None,
     tag: Annotated[list[str] | None, typer.Option(help="Of new people; may be repeated.")] = None,
     valid_until: Annotated[
         str | None, typer.Option(metavar="TIME", help="Of new people, as 2027-01-01T00:00Z.")
@@ -99,7 +100,7 @@ def enroll(
         print("no calibration: whether two people look alike is not checked", file=sys.stderr)
     statuses: Counter[str] = Counter()
     checks: Counter[str] = Counter()
-    with open_gallery(url, analyzer.recognizer, create=True) as people:
+    with open_gallery(url, analyzer.recognizer, create=True, key_file=key_file) as people:
         outcomes = enroll_photos(people, analyzer, portraits, limits=limits, force=force)
         for outcome in track(outcomes, len(portraits), "enroll"):
             statuses[outcome.status] += 1

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mindface.cli.gallery.shared import Url, gallery_url, open_gallery
+from mindface.cli.gallery.shared import KeyFile, Url, gallery_key, gallery_url, open_gallery
 from mindface.cli.options import Json
 from mindface.cli.progress import track
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 def export_people(
     folder: Annotated[Path, typer.Argument(metavar="NEW_DIR", help="Where to.")],
     gallery: Url = None,
+    key_file: KeyFile = None,
     as_json: Json = False,
 ) -> None:
     """Write all that a gallery holds into a new folder: JSON lines, npz and crops.
@@ -29,7 +30,7 @@ def export_people(
     """
     from mindface.gallery.exchange import export_gallery
 
-    with open_gallery(gallery) as people:
+    with open_gallery(gallery, key_file=key_file) as people:
         manifest = export_gallery(
             people, folder, watch=lambda faces, total: track(faces, total, "export")
         )
@@ -39,6 +40,7 @@ def export_people(
 def import_people(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="What gallery export wrote.")],
     gallery: Url = None,
+    key_file: KeyFile = None,
     as_json: Json = False,
 ) -> None:
     """Read an export into a new gallery, every row as it was, after checking all of it.
@@ -50,7 +52,12 @@ def import_people(
     from mindface.gallery.exchange import import_gallery
 
     url = gallery_url(gallery)
-    manifest = import_gallery(folder, url, watch=lambda faces, total: track(faces, total, "import"))
+    manifest = import_gallery(
+        folder,
+        url,
+        watch=lambda faces, total: track(faces, total, "import"),
+        key=gallery_key(key_file),
+    )
     _say(url, manifest, as_json)
 
 

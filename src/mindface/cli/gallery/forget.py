@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mindface.cli.gallery.shared import Name, Url, Yes, agreed, open_gallery
+from mindface.cli.gallery.shared import KeyFile, Name, Url, Yes, agreed, open_gallery
 from mindface.cli.options import Json
 from mindface.errors import GalleryError
 
@@ -16,14 +16,20 @@ if TYPE_CHECKING:
     from mindface.gallery import Receipt
 
 
-def forget(person: Name, gallery: Url = None, yes: Yes = False, as_json: Json = False) -> None:
+def forget(
+    person: Name,
+    gallery: Url = None,
+    key_file: KeyFile = None,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
     """Remove a person with all aliases without a trace, look for one, and print a receipt.
 
     It cannot be undone. The original photos stay where they are. Exit code 15: something is left.
 
     Example: mindface forget "Ada Lovelace" --gallery people.db
     """
-    with open_gallery(gallery) as people:
+    with open_gallery(gallery, key_file=key_file) as people:
         faces = len(people.faces(person))
         agreed(f"Forget {person} ({faces} faces) for good?", yes)
         receipt = people.forget(person)
@@ -35,6 +41,7 @@ def purge(
         bool, typer.Option("--expired", help="Everybody whose time of validity is over.")
     ] = False,
     gallery: Url = None,
+    key_file: KeyFile = None,
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
@@ -45,7 +52,7 @@ def purge(
     if not expired:
         raise typer.BadParameter("say whom: --expired")
     now = datetime.now(UTC)
-    with open_gallery(gallery) as people:
+    with open_gallery(gallery, key_file=key_file) as people:
         over = [
             each.name for each in people.people() if each.valid_until and each.valid_until <= now
         ]
@@ -73,6 +80,8 @@ def _sentences(receipt: Receipt) -> str:
     ]
     if receipt.files:
         lines += _search(receipt)
+    elif receipt.rewritten:
+        lines.append("the database was written anew (VACUUM)")
     lines += [f"run on the server: {each}" for each in receipt.compacted]
     lines += [f"cannot be promised: {each}" for each in receipt.unpromised]
     return "\n".join([*lines, *receipt.elsewhere])

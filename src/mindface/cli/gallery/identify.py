@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mindface.cli.gallery.shared import Calibrated, Rate, Url, gallery_url, open_gallery
+from mindface.cli.gallery.shared import Calibrated, KeyFile, Rate, Url, gallery_url, open_gallery
 from mindface.cli.inputs import photos, stop_if_all_failed
 from mindface.cli.options import Json, ModelOptions, Paths, Strict, runs_models
 from mindface.cli.progress import report_skipped, track
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 def identify(
     paths: Paths,
     gallery: Url = None,
+    key_file: KeyFile = None,
     fpir: Rate = 0.01,
     margin: Annotated[
         float, typer.Option(min=0, max=2, help="Least lead over the second person.")
@@ -33,6 +34,9 @@ def identify(
     tag: Annotated[
         list[str] | None, typer.Option(help="Only people who have it; may be repeated.")
     ] = None,
+    search: Annotated[
+        str, typer.Option(help="What is scanned: float32, float16, int8; or hnsw, not exact.")
+    ] = "float32",
     calibration: Calibrated = None,
     strict: Strict = False,
     as_json: Json = False,
@@ -53,10 +57,11 @@ def identify(
     files = photos(paths)
     recognizer = models.open_recognizer(calibration)
     policy: dict[str, Any] = {"fpir": fpir, "doubtful": max(fpir, 0.1), "margin": margin}
+    policy["search"] = search
     if not 0 < fpir < 1:
         raise typer.BadParameter(f"a rate lies between 0 and 1, not {fpir:g}", param_hint="--fpir")
     skipped: list[tuple[str, str]] = []
-    with open_gallery(url, recognizer, **policy) as people:
+    with open_gallery(url, recognizer, **policy, key_file=key_file) as people:
         analyzer = FaceAnalyzer(models.open_detector(), recognizer)
         print(_basis(people, tag or []), file=sys.stderr)
         for path, analysis in zip(

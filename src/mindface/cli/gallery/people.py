@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from mindface.cli.gallery.shared import Name, Url, open_gallery
+from mindface.cli.gallery.shared import KeyFile, Name, Url, open_gallery
 from mindface.cli.options import Json
 from mindface.errors import GalleryError
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from mindface.gallery import Gallery, Person
 
 
-def list_people(gallery: Url = None, as_json: Json = False) -> None:
+def list_people(gallery: Url = None, key_file: KeyFile = None, as_json: Json = False) -> None:
     """List everybody: name, embeddings, when enrolled.
 
     Example: mindface gallery list --gallery people.db --json
     """
-    with open_gallery(gallery) as people:
+    with open_gallery(gallery, key_file=key_file) as people:
         everybody = people.people()
     if as_json:
         keys = ("name", "embeddings", "created")
@@ -28,12 +28,14 @@ def list_people(gallery: Url = None, as_json: Json = False) -> None:
             print(f"{person.name}\t{person.embeddings}\t{person.created:%Y-%m-%d %H:%M}")
 
 
-def show(person: Name, gallery: Url = None, as_json: Json = False) -> None:
+def show(
+    person: Name, gallery: Url = None, key_file: KeyFile = None, as_json: Json = False
+) -> None:
     """Show a person: aliases, tags, validity and faces, with what was overruled at enrolment.
 
     Example: mindface gallery show "Ada Lovelace" --gallery people.db
     """
-    with open_gallery(gallery) as people:
+    with open_gallery(gallery, key_file=key_file) as people:
         found = _named(people, person)
         forced = _forced(people)
         faces = [

@@ -9,13 +9,14 @@ from typing import Annotated
 
 import typer
 
-from mindface.cli.gallery.shared import Url, gallery_url
+from mindface.cli.gallery.shared import KeyFile, Url, gallery_key, gallery_url
 from mindface.cli.options import Json
 
 
 def recover(
     to: Annotated[Path, typer.Argument(metavar="NEW_FILE", help="Where to.")],
     gallery: Url = None,
+    key_file: KeyFile = None,
     as_json: Json = False,
 ) -> None:
     """Save what is not damaged into a new gallery; the old one is not changed.
@@ -24,7 +25,7 @@ def recover(
     """
     from mindface import gallery as room
 
-    found = room.recover(Path(gallery_url(gallery)), to)
+    found = room.recover(Path(gallery_url(gallery)), to, gallery_key(key_file))
     if as_json:
         print(json.dumps(asdict(found), ensure_ascii=False))
         return

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from mindface.cli.gallery.shared import Url, gallery_url
+from mindface.cli.gallery.shared import KeyFile, Url, gallery_key, gallery_url
 from mindface.cli.options import Json, ModelOptions, runs_models
 from mindface.cli.progress import track
 from mindface.errors import GalleryError
@@ -19,6 +19,7 @@ from mindface.errors import GalleryError
 def reindex(
     model: Annotated[str, typer.Option(metavar="NAME_OR_FILE", help="The new recogniser.")],
     gallery: Url = None,
+    key_file: KeyFile = None,
     drop_missing: Annotated[
         bool, typer.Option("--drop-missing", help="Remove faces that cannot be recomputed.")
     ] = False,
@@ -43,6 +44,7 @@ def reindex(
         recognizer,
         drop_missing=drop_missing,
         watch=lambda faces, total: track(faces, total, "reindex"),
+        key=gallery_key(key_file),
     )
     for each in done.missing:
         where = each.path or "no path"

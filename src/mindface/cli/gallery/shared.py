@@ -13,14 +13,20 @@ import typer
 from mindface.errors import ConfigError, GalleryError
 
 if TYPE_CHECKING:
-    from mindface.gallery import Entry, Gallery
+    from mindface.gallery import Entry, Gallery, Key
     from mindface.recognition.recognizer import Recognizer
 
 VARIABLE = "MINDFACE_GALLERY"
+KEY_FILE = "MINDFACE_GALLERY_KEY_FILE"
+KEY = "MINDFACE_GALLERY_KEY"
 
 Url = Annotated[
     str | None,
     typer.Option("--gallery", metavar="URL", help=f"The gallery: a file; else {VARIABLE}."),
+]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help=f"Key of an encrypted gallery; else {KEY_FILE} or {KEY}."),
 ]
 Name = Annotated[str, typer.Argument(metavar="PERSON", help="A name, or an alias.")]
 Calibrated = Annotated[
@@ -45,10 +51,26 @@ def gallery_url(given: str | None) -> str:
     return url
 
 
+def gallery_key(given: Path | None) -> Key | None:
+    """The key that is meant: of the option, or else of the environment; None: there is none.
+
+    Raises:
+        GalleryKeyError: it cannot be used.
+    """
+    from mindface.gallery import Key
+
+    if path := given or os.environ.get(KEY_FILE):
+        return Key.read(path)
+    if text := os.environ.get(KEY):
+        return Key.parse(text, KEY)
+    return None
+
+
 def open_gallery(
     given: str | None,
     recognizer: Recognizer | None = None,
     *,
+    key_file: Path | None,
     create: bool = False,
     **policy: Any,
 ) -> Gallery:
@@ -57,26 +79,31 @@ def open_gallery(
     Args:
         given: the option.
         recognizer: by whose calibration it decides.
+        key_file: the option.
         create: whether it is made if absent.
         **policy: of decisions; see `Gallery`.
 
     Raises:
         ConfigError: none was named.
         GalleryError: it is not there.
+        GalleryKeyError: its key is missing, cannot be used or is another's.
         ContractError: it holds another model's embeddings.
     """
     from mindface.gallery import Gallery
 
-    url = gallery_url(given)
-    if not create and "://" not in url and not Path(url).exists():
+    url, key = gallery_url(given), gallery_key(key_file)
+    if not create and "://" in url:
+        Gallery(url).close()  # a contract would make one that is not there
+    elif not create and not Path(url).exists():
         raise GalleryError(f"{url}: no such gallery: mindface enroll makes one")
     if recognizer is None:
-        return Gallery(url)
+        return Gallery(url, key=key)
     return Gallery(
         url,
         recognizer.record.contract,
         recognizer.embedding_size,
         calibration=recognizer.calibration,
+        key=key,
         **policy,
     )
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mindface.cli.gallery.shared import Calibrated, Rate, Url, gallery_url, open_gallery
+from mindface.cli.gallery.shared import Calibrated, KeyFile, Rate, Url, gallery_url, open_gallery
 from mindface.cli.inputs import photos, stop_if_all_failed
 from mindface.cli.options import Json, ModelOptions, Paths, runs_models
 from mindface.cli.progress import report_skipped, track
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 def faces_to_xmp(
     paths: Paths,
     gallery: Url = None,
+    key_file: KeyFile = None,
     fpir: Rate = 0.01,
     calibration: Calibrated = None,
     as_json: Json = False,
@@ -44,7 +45,7 @@ def faces_to_xmp(
     recognizer = models.open_recognizer(calibration)
     policy: dict[str, Any] = {"fpir": fpir, "doubtful": max(fpir, 0.1)}
     skipped: list[tuple[str, str]] = []
-    with open_gallery(url, recognizer, **policy) as people:
+    with open_gallery(url, recognizer, **policy, key_file=key_file) as people:
         stream = FaceAnalyzer(models.open_detector(), recognizer).stream(files)
         for path, analysis in zip(files, track(stream, len(files), "faces-to-xmp"), strict=True):
             try:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mindface.errors import GalleryError
 from mindface.gallery.embedded import Embedded
+from mindface.gallery.encryption import Key
 from mindface.gallery.exchange.folder import Export
 from mindface.gallery.exchange.items import Watch, unwatched
 from mindface.gallery.exchange.manifest import Manifest
@@ -13,7 +14,9 @@ from mindface.gallery.exchange.restore import fill
 from mindface.gallery.gallery import Gallery, StrPath
 
 
-def import_gallery(folder: StrPath, url: StrPath, *, watch: Watch = unwatched) -> Manifest:
+def import_gallery(
+    folder: StrPath, url: StrPath, *, watch: Watch = unwatched, key: Key | None = None
+) -> Manifest:
     """Reads an export into a new or empty gallery: every row as it was, under the same ids.
 
     Everything is checked before the gallery is opened. Stopped, it may be given again; given
@@ -23,6 +26,7 @@ def import_gallery(folder: StrPath, url: StrPath, *, watch: Watch = unwatched) -
         folder: of the export.
         url: of the gallery; made if absent.
         watch: sees the faces go by, as they are checked and as they are written.
+        key: of an encrypted gallery.
 
     Returns:
         What the export says of itself.
@@ -38,7 +42,7 @@ def import_gallery(folder: StrPath, url: StrPath, *, watch: Watch = unwatched) -
     try:
         for _ in watch(export.check(), total):
             pass
-        with Gallery(url, export.contract, export.size) as gallery:
+        with Gallery(url, export.contract, export.size, key=key) as gallery:
             fill(gallery.backend, export, watch, total)
             if isinstance(gallery.backend, Embedded):
                 gallery.backend.rebuild()
