@@ -315,7 +315,12 @@ def pictures(sizes: Sequence[int] = (320, 640, 1280), rounds: int = 5) -> None:
         }
         for engine in ("onnxruntime", "openvino"):
             detector = Detector(
-                model, input_size=size, scales=(1.0,), engine=engine, precision="fp32"
+                model,
+                input_size=size,
+                scales=(1.0,),
+                closer=None,
+                engine=engine,
+                precision="fp32",
             )
             candidates[f"ours, {engine}"] = detector.detect
         seconds: dict[str, list[float]] = {name: [] for name in candidates}
@@ -334,7 +339,7 @@ def pictures(sizes: Sequence[int] = (320, 640, 1280), rounds: int = 5) -> None:
 
 def shares(photos: Sequence[np.ndarray], model: str) -> None:
     """Decoding and suppression at 640 pixels, against the network."""
-    detector = Detector(model, scales=(1.0,), engine="onnxruntime", precision="fp32")
+    detector = Detector(model, scales=(1.0,), closer=None, engine="onnxruntime", precision="fp32")
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     head = detector.record.detection
     network = after = 0.0

@@ -146,6 +146,7 @@ def pipeline(shared: Path, count: int, peers: str | None) -> None:
 
         def analyzer(engine: str, precision: str, **options: object) -> FaceAnalyzer:
             settings = {"engine": engine, "precision": precision, "threads": THREADS}
+            options = {"closer": None, **options}  # the same work as the loop's
             return FaceAnalyzer(Detector(detector, **options, **settings), recognizer, **settings)
 
         loop, calm = (
@@ -154,6 +155,7 @@ def pipeline(shared: Path, count: int, peers: str | None) -> None:
         ort, openvino = analyzer("onnxruntime", "fp32"), analyzer("openvino", "fp32")
         fp32, default = analyzer("auto", "fp32"), analyzer("auto", "auto")
         one_scale = analyzer("auto", "auto", scales=(1.0,))
+        closer = analyzer("auto", "auto", closer=1.5)
         candidates: dict[str, Callable[[], object]] = {
             "straight loop, ONNX Runtime fp32": lambda: [loop(path) for path in files],
             "straight loop, threads that do not spin": lambda: [calm(path) for path in files],
@@ -165,8 +167,9 @@ def pipeline(shared: Path, count: int, peers: str | None) -> None:
             ),
             "overlapped and batched, ONNX Runtime fp32": lambda: list(ort.stream(files)),
             "overlapped and batched, fp32": lambda: list(fp32.stream(files)),
-            "default: overlapped and batched": lambda: list(default.stream(files)),
-            "default, one scale": lambda: list(one_scale.stream(files)),
+            "overlapped and batched, default engines": lambda: list(default.stream(files)),
+            "the same, one scale": lambda: list(one_scale.stream(files)),
+            "default: looking closer where faces are small": lambda: list(closer.stream(files)),
         }
         print(f"{len(files)} photos, {THREADS} threads, milliseconds a photo")
         process = None
@@ -195,7 +198,9 @@ def stages(shared: Path, count: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         settings = {"threads": 1}
-        detector = Detector(exported(shared, "retinaface_mobilenet025", folder), **settings)
+        detector = Detector(
+            exported(shared, "retinaface_mobilenet025", folder), closer=None, **settings
+        )
         recognizer = Recognizer(exported(shared, "arcface_mobilefacenet", folder), **settings)
         opened = [detector.open(path) for path in files]
         looks = [Look.at(o, detector.input_size, s) for o in opened for s in detector.scales]

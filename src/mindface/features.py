@@ -113,6 +113,7 @@ def _open(analyzer: FaceAnalyzer, flip: bool, aligned: bool) -> sqlite3.Connecti
         facts |= {
             "detector": detector.record.sha256,
             "scales": detector.scales,
+            "closer": detector.closer,
             "input_size": detector.input_size,
             "thresholds": asdict(detector.thresholds),
             "detector_precision": detector.precision,
@@ -232,6 +233,7 @@ def manifest(analyzer: FaceAnalyzer, *, flip: bool, aligned: bool) -> dict[str, 
             "precision": detector.precision,
             "input_size": detector.input_size,
             "scales": list(detector.scales),
+            "closer": detector.closer,
             "thresholds": asdict(detector.thresholds),
         }
     return facts

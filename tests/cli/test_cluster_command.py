@@ -24,6 +24,7 @@ class Looker(Reader):
         self.detector = SimpleNamespace(
             record=SimpleNamespace(sha256=self.sha256),
             scales=(1.0,),
+            closer=None,
             input_size=None,
             thresholds=Thresholds(),
         )

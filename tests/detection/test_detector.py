@@ -104,6 +104,7 @@ def test_scales_are_merged_and_limited():
         {"input_size": 8},
         {"scales": ()},
         {"scales": (0,)},
+        {"closer": 0.9},
         {"max_faces": 0},
     ],
 )
@@ -177,6 +178,50 @@ def test_the_second_scale_finds_what_the_first_misreads(exported):
     )
     assert np.abs(first.landmarks - expected).max() > 0.5 * 6 * eyes
     assert np.abs(both.landmarks - expected).max() < 0.15 * 6 * eyes
+
+
+def crowd(portrait, sides):
+    """A frame of 640 pixels with a row of portraits whose faces are so wide."""
+    frame = np.full((640, 640, 3), 110, np.uint8)
+    left = 0
+    for side in sides:
+        small = cv2.resize(portrait.image, None, fx=side / 95, fy=side / 95, interpolation=3)
+        height, width = small.shape[:2]
+        frame[:height, left : left + width] = small
+        left += width
+    return frame
+
+
+@pytest.mark.shared
+def test_small_faces_are_looked_at_closer(exported, collins):
+    frame = crowd(collins, [11] * 8 + [30])
+    plain, closer = (
+        Detector(exported.detector, engine="onnxruntime", closer=closer).detect(frame)
+        for closer in (None, 1.5)
+    )
+    assert len(plain) < 9
+    assert len(closer) == 9
+    assert closer[0].box[3] < 100, "in pixels of the photo"
+
+
+@pytest.mark.shared
+def test_large_faces_are_not(exported, collins, monkeypatch):
+    detector = Detector(exported.detector, engine="onnxruntime")
+    frame = crowd(collins, [110])
+    monkeypatch.setattr(Opened, "at", None)
+    (face,) = detector.detect_opened([Opened(open_image(frame), frame)])[0]
+    assert face.score > 0.9
+
+
+@pytest.mark.shared
+def test_a_photo_that_is_gone_stays_as_it_was_seen(exported, collins, tmp_path):
+    path = tmp_path / "crowd.png"
+    Image.fromarray(crowd(collins, [11] * 8 + [30])).save(path)
+    detector = Detector(exported.detector, engine="onnxruntime")
+    opened = detector.open(path)
+    whole = detector.detect(path)
+    path.unlink()
+    assert 0 < len(detector.detect_opened([opened])[0]) < len(whole)
 
 
 @pytest.mark.shared

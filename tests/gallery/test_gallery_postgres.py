@@ -43,7 +43,7 @@ def test_it_is_made_only_where_it_is_said_for_what(url):
 
 def test_the_command_line_makes_none_that_is_only_asked(url):
     with pytest.raises(GalleryError, match="no such gallery: to make one"):
-        open_gallery(url, recognizer=object())
+        open_gallery(url, recognizer=object(), key_file=None)
 
 
 def test_several_galleries_share_a_database(url, gallery):

@@ -263,6 +263,7 @@ def _facts(analyzer: FaceAnalyzer) -> str:
         "contract": analyzer.recognizer.record.contract,
         "detector": detector.record.sha256,
         "scales": detector.scales,
+        "closer": detector.closer,
         "input_size": detector.input_size,
         "thresholds": asdict(detector.thresholds),
     }

@@ -6,6 +6,7 @@ import math
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import chain
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 Image = NDArray[np.uint8]
 BUCKET = 32
 MAX_CANDIDATES = 5000
+SMALL = 96  # pixels of a face, as the network sees it, beside which there may be smaller ones
+SURE = 0.5  # score of a face that counts for that
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,9 @@ class Detector:
     """A RetinaFace that finds faces in photos of any size.
 
     Every photo is scaled until its long side is `input_size` times each of `scales`; what the
-    scales find is merged. The first scale finds the small faces, the second the faces that fill
-    the picture (larger than the largest anchor).
+    scales find is merged. The largest scale finds the small faces, the other the faces that fill
+    the picture (larger than the largest anchor). Where the largest shows a face of less than 96
+    pixels, there may be smaller ones: the photo is looked at closer, instead of at that scale.
 
     Args:
         model: a name of the catalogue or an ONNX file.
@@ -70,6 +74,7 @@ class Detector:
         licence_policy: "permissive" refuses weights that forbid commercial use.
         input_size: long side of the network's input at scale 1, in pixels.
         scales: relative sizes at which each photo is looked at.
+        closer: how many times the largest scale's size a closer look has; None: there is none.
         score_threshold: least confidence, 0 to 1.
         nms_threshold: IoU above which the weaker of two boxes is dropped.
         min_face: least shorter side of a box, in pixels of the photo.
@@ -89,6 +94,7 @@ class Detector:
         licence_policy: zoo.LicencePolicy = "any",
         input_size: int = 640,
         scales: Sequence[float] = (1.0, 0.25),
+        closer: float | None = 1.5,
         score_threshold: float = 0.5,
         nms_threshold: float = 0.4,
         min_face: float = 0,
@@ -99,12 +105,15 @@ class Detector:
             raise ValueError(f"input_size must be at least 32 pixels, not {input_size}")
         if not scales or min(scales) <= 0:
             raise ValueError(f"scales must be positive numbers, not {tuple(scales)}")
+        if closer is not None and closer <= 1:
+            raise ValueError(f"closer must be above 1, not {closer}")
         self.model = zoo.resolve(
             model, task="detection", record=record, licence_policy=licence_policy
         )
         self.options = EngineOptions(**settings)
         self.input_size = input_size
         self.scales = tuple(scales)
+        self.closer = closer
         self.thresholds = Thresholds(score_threshold, nms_threshold, min_face, max_faces)
 
     @property
@@ -182,13 +191,7 @@ class Detector:
         Raises:
             ImageError: the photo cannot be read.
         """
-        photo = open_image(source)
-        pixels = photo.read(self.long_side)
-        ratio = self.long_side / max(pixels.shape[:2])
-        if ratio < 0.5:
-            size = [max(1, round(side * ratio)) for side in pixels.shape[1::-1]]
-            pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
-        return Opened(photo, pixels)
+        return Opened.at(open_image(source), self.long_side)
 
     def open_ahead(
         self, sources: Iterable[Source], batch_size: int
@@ -206,14 +209,33 @@ class Detector:
         looks = [
             Look.at(image, self.input_size, scale) for image in images for scale in self.scales
         ]
-        found = self.candidates(looks, alone=len(images) == 1)
-        count = len(self.scales)
+        found = iter(self.candidates(looks, alone=len(images) == 1))
+        parts = [[next(found) for _ in self.scales] for _ in images]
+        self._look_closer(images, parts)
         return [
-            merge(found[index * count : (index + 1) * count], self.thresholds).on(
-                image.photo, self.record
-            )
-            for index, image in enumerate(images)
+            merge(part, self.thresholds).on(image.photo, self.record)
+            for image, part in zip(images, parts, strict=True)
         ]
+
+    def _look_closer(self, images: Sequence[Opened], parts: list[list[Candidates]]) -> None:
+        """Replaces what the largest scale found in photos with small faces by what a closer does.
+
+        A photo that can no longer be read stays as it was seen.
+        """
+        if self.closer is None:
+            return
+        largest = self.scales.index(max(self.scales))
+        shown = self.input_size * self.scales[largest]
+        looks = {}
+        for index, (image, part) in enumerate(zip(images, parts, strict=True)):
+            long_side = max(image.photo.width, image.photo.height)
+            if part[largest].smallest() * shown / long_side < SMALL:
+                with suppress(ImageError):
+                    closer = Opened.at(image.photo, round(shown * self.closer))
+                    looks[index] = Look.at(closer, self.input_size, max(self.scales) * self.closer)
+        found = self.candidates([*looks.values()], alone=len(looks) == 1)
+        for index, candidates in zip(looks, found, strict=True):
+            parts[index][largest] = candidates
 
     def candidates(self, looks: Sequence[Look], *, alone: bool = False) -> list[Candidates]:
         """What the network finds in each look, before suppression.
@@ -264,6 +286,20 @@ class Opened(NamedTuple):
 
     photo: Photo
     pixels: Image
+
+    @classmethod
+    def at(cls, photo: Photo, long_side: int) -> Opened:
+        """Decodes a photo, its longer side hardly longer than needed.
+
+        Raises:
+            ImageError: it cannot be read.
+        """
+        pixels = photo.read(long_side)
+        ratio = long_side / max(pixels.shape[:2])
+        if ratio < 0.5:
+            size = [max(1, round(side * ratio)) for side in pixels.shape[1::-1]]
+            pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+        return cls(photo, pixels)
 
     @property
     def ratio(self) -> Array:
@@ -332,6 +368,11 @@ class Candidates:
     def scaled(self, ratio: Array) -> Candidates:
         """The same with x and y multiplied by `ratio` `(2,)`."""
         return Candidates(self.boxes * np.tile(ratio, 2), self.scores, self.landmarks * ratio)
+
+    def smallest(self) -> float:
+        """The longer side of the smallest sure face; infinite where there is none."""
+        sides = (self.boxes[:, 2:] - self.boxes[:, :2]).max(1)
+        return float(sides.min(where=self.scores >= SURE, initial=np.inf))
 
     def select(self, indices: NDArray[np.intp]) -> Candidates:
         """The candidates at `indices`, in that order."""
