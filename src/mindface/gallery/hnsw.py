@@ -158,7 +158,7 @@ class Graph:
         )
 
     def _add(self, keys: Keys, codes: NDArray[Any]) -> None:
-        self._index.add(keys, codes, threads=EngineOptions().thread_count)
+        self._index.add(keys, codes, threads=1)  # side by side, some rows end up linked by none
 
     def _read(self) -> Any:
         """The graph in the file, or None where there is none that can be used."""
