@@ -165,6 +165,7 @@ def test_a_kind_whose_extra_is_missing_is_skipped_among_many(
 
 def test_a_small_face_in_a_large_jpeg_gets_its_pixels(analyzer, portraits, monkeypatch):
     """The detector sees the photo at half its size; the face is cut from a better decoding."""
+    monkeypatch.setattr(analyzer.detector, "closer", None)
     large = np.full((1600, 1600, 3), 120, np.uint8)
     large[1000:1512, 1000:1512] = portraits[0]
     photo = open_image(encoded(large, quality=95))
