@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from threading import Thread
 
 import numpy as np
@@ -17,7 +18,9 @@ from mindface.errors import GalleryError, MissingExtraError
 from mindface.gallery import Gallery, Key, forgetting, hnsw
 from mindface.gallery.quantised import encode
 
-pytest.importorskip("usearch.index", reason="search by HNSW needs the extra search")
+pytestmark = pytest.mark.skipif(
+    find_spec("usearch") is None, reason="search by HNSW needs the extra search"
+)
 
 COUNT = 300
 EVERYBODY = [f"person {number}" for number in range(COUNT)]
@@ -69,6 +72,11 @@ class TestHnsw(Conformance):
     def gallery(self, url):
         with Gallery(url, CONTRACT, SIZE, calibration=calibration(), search="hnsw") as gallery:
             yield gallery
+
+
+def test_engines_can_be_loaded_after_it():
+    code = "from mindface.gallery import hnsw; hnsw.usearch(); import onnxruntime, openvino"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def who(gallery, vectors=VECTORS):

@@ -302,6 +302,8 @@ def usearch() -> Any:
     Raises:
         MissingExtraError: it is not installed.
     """
+    import onnxruntime  # noqa: F401  # crashes where it is loaded after usearch
+
     try:
         return import_module("usearch.index")
     except ModuleNotFoundError as error:
