@@ -5,10 +5,6 @@ import json
 import os
 import random
 import shutil
-import signal
-import time
-import traceback
-import warnings
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
@@ -17,6 +13,7 @@ import pytest
 from gallery_faces import CONTRACT, SIZE, everything, jpeg, sample, unit
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from killing import killed
 
 from mindface.errors import ContractError, GalleryError, MindFaceError
 from mindface.gallery import Gallery
@@ -400,20 +397,3 @@ def test_an_import_that_is_killed_is_given_again(tmp_path, long):
         with Gallery(path) as gallery:
             assert rows(gallery) == expected
         path.unlink()
-
-
-def killed(work, seconds):
-    """Starts a process that works, and kills it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # BLAS has threads
-        process = os.fork()
-    if process == 0:
-        try:
-            work()
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(0)
-    time.sleep(seconds)
-    os.kill(process, signal.SIGKILL)
-    os.waitpid(process, 0)

@@ -3,16 +3,14 @@
 import os
 import random
 import shutil
-import signal
 import time
-import traceback
-import warnings
 from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 from gallery_faces import CONTRACT, SIZE, jpeg, sample, unit
+from killing import killed
 from PIL import Image
 
 from mindface.enrolment import crop_with_margin, photo_hash
@@ -299,20 +297,3 @@ def test_killed_it_goes_on_where_it_was(made, tmp_path, long):
             assert (facts(gallery), gallery.backend.contract) == (before, NEW)
         for each in tmp_path.iterdir():
             each.unlink()
-
-
-def killed(work, seconds):
-    """Starts a process that works, and kills it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # BLAS has threads
-        process = os.fork()
-    if process == 0:
-        try:
-            work()
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(0)
-    time.sleep(seconds)
-    os.kill(process, signal.SIGKILL)
-    os.waitpid(process, 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +11,8 @@ import numpy as np
 
 from mindface.album.people import SortedFace
 from mindface.enrolment import in_folders
-from mindface.errors import ConfigError, ImageError
-from mindface.files import open_regular
+from mindface.errors import ConfigError
+from mindface.formats.csv_rows import read_csv
 from mindface.recognition.clustering_metrics import ClusteringScores, score_clusters
 
 
@@ -74,29 +73,20 @@ def read_truth(path: Path) -> dict[Path, str]:
     """
     if path.is_dir():
         return {Path(os.path.abspath(each.path)): each.name for each in in_folders([path])}
-    try:
-        with open_regular(path) as file:
-            lines = file.read().decode("utf-8-sig").splitlines(keepends=True)
-    except OSError as error:
-        raise ImageError(f"cannot be read: {error.strerror or error}", str(path)) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: is not UTF-8: save it as such") from error
-    reader = csv.DictReader(lines, strict=True)
-    try:
-        if not {"path", "person"} <= {*(reader.fieldnames or ())}:
-            raise ConfigError(f"{path}: has no columns path,person: name them in its first line")
-        found: dict[Path, str] = {}
-        for row in reader:
-            if not row["path"] or not row["person"]:
-                raise ConfigError(f"{path}, line {reader.line_num}: a path or a person is missing")
-            photo = Path(os.path.abspath(path.parent / row["path"]))
-            if found.setdefault(photo, row["person"]) != row["person"]:
-                raise ConfigError(
-                    f"{path}, line {reader.line_num}: {row['path']} has two people: name the one "
-                    "whose face is the largest"
-                )
-    except csv.Error as error:
-        raise ConfigError(f"{path}, line {reader.line_num}: {error}") from error
+    columns, rows = read_csv(path)
+    if not {"path", "person"} <= {*columns}:
+        raise ConfigError(f"{path}: has no columns path,person: name them in its first line")
+    found: dict[Path, str] = {}
+    for line, row in rows:
+        name, person = row["path"], row["person"]
+        if not name or not person:
+            raise ConfigError(f"{path}, line {line}: a path or a person is missing")
+        photo = Path(os.path.abspath(path.parent / name))
+        if found.setdefault(photo, person) != person:
+            raise ConfigError(
+                f"{path}, line {line}: {name} has two people: name the one whose face is the "
+                "largest"
+            )
     return found
 
 

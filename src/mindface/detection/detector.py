@@ -66,7 +66,7 @@ class Detector:
     Every photo is scaled until its long side is `input_size` times each of `scales`; what the
     scales find is merged. The largest scale finds the small faces, the other the faces that fill
     the picture (larger than the largest anchor). Where the largest shows a face of less than 96
-    pixels, there may be smaller ones: the photo is looked at closer, instead of at that scale.
+    pixels, there may be smaller ones: such faces are taken from a closer look at the photo.
 
     Args:
         model: a name of the catalogue or an ONNX file.
@@ -218,24 +218,27 @@ class Detector:
         ]
 
     def _look_closer(self, images: Sequence[Opened], parts: list[list[Candidates]]) -> None:
-        """Replaces what the largest scale found in photos with small faces by what a closer does.
+        """Takes the small faces of photos that show some from a closer look instead.
 
         A photo that can no longer be read stays as it was seen.
         """
         if self.closer is None:
             return
-        largest = self.scales.index(max(self.scales))
-        shown = self.input_size * self.scales[largest]
-        looks = {}
+        scale = max(self.scales)
+        largest, shown = self.scales.index(scale), self.input_size * scale
+        looks, limits = {}, {}
         for index, (image, part) in enumerate(zip(images, parts, strict=True)):
-            long_side = max(image.photo.width, image.photo.height)
-            if part[largest].smallest() * shown / long_side < SMALL:
+            limits[index] = SMALL * max(image.photo.width, image.photo.height) / shown
+            seen = part[largest]
+            if (seen.sides[seen.scores >= SURE] < limits[index]).any():
                 with suppress(ImageError):
                     closer = Opened.at(image.photo, round(shown * self.closer))
-                    looks[index] = Look.at(closer, self.input_size, max(self.scales) * self.closer)
+                    looks[index] = Look.at(closer, self.input_size, scale * self.closer)
         found = self.candidates([*looks.values()], alone=len(looks) == 1)
-        for index, candidates in zip(looks, found, strict=True):
-            parts[index][largest] = candidates
+        for index, closer_seen in zip(looks, found, strict=True):
+            seen, limit = parts[index][largest], limits[index]
+            parts[index][largest] = seen.select(np.flatnonzero(seen.sides >= limit))
+            parts[index].append(closer_seen.select(np.flatnonzero(closer_seen.sides < limit)))
 
     def candidates(self, looks: Sequence[Look], *, alone: bool = False) -> list[Candidates]:
         """What the network finds in each look, before suppression.
@@ -369,10 +372,10 @@ class Candidates:
         """The same with x and y multiplied by `ratio` `(2,)`."""
         return Candidates(self.boxes * np.tile(ratio, 2), self.scores, self.landmarks * ratio)
 
-    def smallest(self) -> float:
-        """The longer side of the smallest sure face; infinite where there is none."""
-        sides = (self.boxes[:, 2:] - self.boxes[:, :2]).max(1)
-        return float(sides.min(where=self.scores >= SURE, initial=np.inf))
+    @property
+    def sides(self) -> Array:
+        """The longer sides `(N,)` of the boxes."""
+        return np.asarray((self.boxes[:, 2:] - self.boxes[:, :2]).max(1), np.float32)
 
     def select(self, indices: NDArray[np.intp]) -> Candidates:
         """The candidates at `indices`, in that order."""

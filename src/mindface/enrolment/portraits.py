@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from mindface.errors import ConfigError, ImageError
-from mindface.files import open_regular
+from mindface.errors import ConfigError
+from mindface.formats.csv_rows import Row, read_csv
 from mindface.imaging import find_images
 
 COLUMNS = ("path", "name", "tags", "valid_until")
@@ -60,25 +59,14 @@ def in_list(path: Path) -> Iterator[Portrait]:
         ImageError: the list cannot be read.
         ConfigError: a column or a value that cannot be; the line is named.
     """
-    try:
-        with open_regular(path) as file:
-            lines = file.read().decode("utf-8-sig").splitlines(keepends=True)
-    except OSError as error:
-        raise ImageError(f"cannot be read: {error.strerror or error}", str(path)) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: is not UTF-8: save it as such") from error
-    reader = csv.DictReader(lines, strict=True)
-    try:
-        columns = [*(reader.fieldnames or ())]
-        if not {"path", "name"} <= {*columns} <= {*COLUMNS}:
-            raise ConfigError(
-                f"{path}: has the columns {', '.join(map(str, columns)) or 'none'}, not "
-                "path,name[,tags,valid_until]: name them in the first line"
-            )
-        for row in reader:
-            yield _portrait(row, _Line(path, reader.line_num))
-    except csv.Error as error:
-        raise ConfigError(f"{path}, line {reader.line_num}: {error}") from error
+    columns, rows = read_csv(path)
+    if not {"path", "name"} <= {*columns} <= {*COLUMNS}:
+        raise ConfigError(
+            f"{path}: has the columns {', '.join(map(str, columns)) or 'none'}, not "
+            "path,name[,tags,valid_until]: name them in the first line"
+        )
+    for line, row in rows:
+        yield _portrait(row, _Line(path, line))
 
 
 class _Line(NamedTuple):
@@ -89,7 +77,7 @@ class _Line(NamedTuple):
         return ConfigError(f"{self.path}, line {self.number}: {why}")
 
 
-def _portrait(row: Mapping[str | None, str | None], line: _Line) -> Portrait:
+def _portrait(row: Row, line: _Line) -> Portrait:
     if None in row or None in row.values():
         raise line.refuse("has another number of values than the first line has columns")
     path, name, tags, until = (row.get(column) or "" for column in COLUMNS)

@@ -106,6 +106,12 @@ class Backend(Protocol):
     def add_faces(self, samples: Sequence[tuple[int, Sample]]) -> list[int]:
         """New faces of people, by id; returns their ids."""
 
+    def restore_faces(self, faces: Sequence[tuple[FaceRow, bytes | None]]) -> None:
+        """New faces with their crops, under the ids and with the `created` that they have."""
+
+    def reserve(self, person: int, face: int) -> None:
+        """Ids up to these are not given to anybody new."""
+
     def faces(self, ids: Collection[int]) -> list[FaceRow]:
         """Those of these faces that exist, by id."""
 

@@ -76,6 +76,16 @@ class Store(Tables):
         found = self.rows("SELECT seq FROM sqlite_sequence WHERE name = ?", table)
         return int(found[0][0]) if found else 0
 
+    def reserve(self, person: int, face: int) -> None:
+        """Ids up to these are not given to anybody new."""
+        for table, last in (("people", person), ("faces", face)):
+            self.run(
+                "INSERT INTO sqlite_sequence (name, seq) SELECT ?, 0 WHERE NOT EXISTS "
+                "(SELECT 1 FROM sqlite_sequence WHERE name = ?)",
+                [(table, table)],
+            )
+            self.run("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", [(last, table)])
+
     def _execute(self, statement: str, values: Sequence[object] = ()) -> list[Row]:
         return self.connection.execute(statement, values).fetchall()
 

@@ -11,14 +11,13 @@ from mindface.gallery.exchange.export import export_gallery
 from mindface.gallery.exchange.folder import Export
 from mindface.gallery.exchange.importing import import_gallery
 from mindface.gallery.exchange.manifest import Counts, Manifest
-from mindface.gallery.exchange.restore import Contents, Restoring, fill
+from mindface.gallery.exchange.restore import Contents, fill
 
 __all__ = [
     "Contents",
     "Counts",
     "Export",
     "Manifest",
-    "Restoring",
     "export_gallery",
     "fill",
     "import_gallery",

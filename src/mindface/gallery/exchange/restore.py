@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from mindface.errors import GalleryError
 from mindface.gallery.backend import Backend
 from mindface.gallery.exchange.folder import Cropped
 from mindface.gallery.exchange.items import Watch, batches, unwatched
 from mindface.gallery.rows import Entry, PersonRow
-from mindface.gallery.store import Store
 
 BATCH = 500
 
@@ -42,17 +41,6 @@ class Contents(Protocol):
         """The journal by number."""
 
 
-@runtime_checkable
-class Restoring(Protocol):
-    """What a backend must be able to do besides `Backend` so that it can be imported into."""
-
-    def restore_faces(self, faces: Sequence[Cropped]) -> None:
-        """New faces with their crops, under the ids and with the `created` that they have."""
-
-    def reserve(self, person: int, face: int) -> None:
-        """Ids up to these are not given to anybody new."""
-
-
 def fill(backend: Backend, contents: Contents, watch: Watch = unwatched, total: int = 0) -> None:
     """Writes contents into a gallery that is empty, or holds the beginning of them.
 
@@ -60,7 +48,7 @@ def fill(backend: Backend, contents: Contents, watch: Watch = unwatched, total: 
     was when it is given again. The journal comes last: a gallery without it is not whole.
 
     Args:
-        backend: an embedded one, or one that is `Restoring`.
+        backend: of any kind.
         contents: what is written; not checked here.
         watch: sees the faces go by.
         total: how many there are.
@@ -68,7 +56,6 @@ def fill(backend: Backend, contents: Contents, watch: Watch = unwatched, total: 
     Raises:
         GalleryError: the gallery holds something else, or it cannot be written.
     """
-    target = _restoring(backend)
     with backend.writing():
         people = contents.people()
         _check_beginning(backend, contents, people)
@@ -78,22 +65,12 @@ def fill(backend: Backend, contents: Contents, watch: Watch = unwatched, total: 
             backend.add_people(new, contents.last_entry)
         for faces in batches(watch(contents.faces(), total), BATCH):
             known = {face.id for face in backend.faces([face.id for face, _ in faces])}
-            target.restore_faces([each for each in faces if each[0].id not in known])
-        target.reserve(contents.last_person, contents.last_face)
+            backend.restore_faces([each for each in faces if each[0].id not in known])
+        backend.reserve(contents.last_person, contents.last_face)
         done = backend.last_entry()
         for entry in contents.entries():
             if entry.id > done:
                 backend.add_entry(entry)
-
-
-def _restoring(backend: Backend) -> Restoring:
-    if isinstance(backend, Restoring):
-        return backend
-    if isinstance(backend, Store):
-        return _InStore(backend)
-    raise GalleryError(
-        f"{backend.where}: this kind of gallery cannot take an import: import into a file"
-    )
 
 
 def _check_beginning(backend: Backend, contents: Contents, people: Sequence[PersonRow]) -> None:
@@ -108,24 +85,3 @@ def _check_beginning(backend: Backend, contents: Contents, people: Sequence[Pers
             f"{backend.where}: is not empty: import into a new gallery; two galleries are not "
             "joined, since one name may be two people's"
         )
-
-
-class _InStore:
-    """An embedded gallery, whose ids SQLite counts."""
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-
-    def restore_faces(self, faces: Sequence[Cropped]) -> None:
-        self.store.restore_faces(faces)
-
-    def reserve(self, person: int, face: int) -> None:
-        for table, last in (("people", person), ("faces", face)):
-            self.store.run(
-                "INSERT INTO sqlite_sequence (name, seq) SELECT ?, 0 WHERE NOT EXISTS "
-                "(SELECT 1 FROM sqlite_sequence WHERE name = ?)",
-                [(table, table)],
-            )
-            self.store.run(
-                "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", [(last, table)]
-            )
