@@ -10,25 +10,12 @@ import argparse
 
 import torch
 from fused import fuse
-from torch import Tensor, nn
-from torch.nn import functional as F
+from looking import look_at
 
 from mindface.training.config import load_config
 from mindface.training.networks import initial_network
 from mindface.training.recognition.config import RecognitionConfig
 from mindface.training.recognition.train import train
-
-
-def look_at(network: nn.Module, size: int) -> None:
-    """Makes the network see pictures of this size, its last map enlarged to what it expects."""
-
-    def forward(x: Tensor) -> Tensor:
-        x = F.interpolate(x, (size, size), mode="bilinear", antialias=True)
-        x = x.contiguous(memory_format=torch.channels_last)
-        y = network.conv_sep(network.layers(x))
-        return network.features(F.interpolate(y, (7, 7), mode="bilinear"))
-
-    network.forward = forward
 
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

@@ -10,7 +10,7 @@ import hashlib
 import json
 import platform
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, fields
 from itertools import islice
@@ -26,7 +26,7 @@ from mindface._version import __version__
 from mindface.analyzer import FaceAnalyzer
 from mindface.crops import cut_faces, in_detail, plausible
 from mindface.engines import engine_version
-from mindface.errors import AlignmentError, ImageError
+from mindface.errors import AlignmentError, ImageError, IntegrityError
 from mindface.files import open_regular
 from mindface.geometry import align
 from mindface.imaging import open_image, or_error, read
@@ -99,6 +99,34 @@ def extract(
             store.executemany("INSERT OR REPLACE INTO photo VALUES (?, ?, ?)", rows)
             store.commit()
         return _collect(store, keys, photos, analyzer.recognizer.embedding_size)
+
+
+def discard(photos: Collection[str]) -> int:
+    """Takes photos out of the cache and writes zeros over what was kept of them.
+
+    Args:
+        photos: sha256 of their contents, in hexadecimal.
+
+    Returns:
+        Of how many photos something was kept.
+
+    Raises:
+        IntegrityError: a file of the cache is damaged, or in use.
+    """
+    found: set[str] = set()
+    for path in sorted(_folder().glob("*.sqlite")):
+        try:
+            with closing(sqlite3.connect(path, timeout=60)) as store:
+                store.execute("PRAGMA secure_delete=ON")
+                kept = [key for key in photos if _known(store, key)]
+                store.executemany("DELETE FROM photo WHERE key = ?", [(key,) for key in kept])
+                store.commit()
+                found.update(kept)
+                if kept and store.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                    raise sqlite3.OperationalError("another process reads an older state")
+        except sqlite3.Error as error:
+            raise IntegrityError(f"{path}: {error}: remove this file, it is a cache") from error
+    return len(found)
 
 
 def _open(analyzer: FaceAnalyzer, flip: bool, aligned: bool) -> sqlite3.Connection:

@@ -4,13 +4,15 @@ import io
 import json
 import sqlite3
 import sys
+from contextlib import closing
 from datetime import UTC, datetime
 
 import pytest
 from pictured_people import Reader, embedding, face, photo, recognizer
 
+from mindface import features
 from mindface.cli.options import ModelOptions
-from mindface.enrolment import Limits
+from mindface.enrolment import Limits, photo_hash
 from mindface.gallery import Gallery
 
 
@@ -178,6 +180,36 @@ class Terminal(io.StringIO):
 
     def isatty(self):
         return True
+
+
+def test_forgetting_empties_the_cache_of_evaluations(run, people, tmp_path, monkeypatch):
+    monkeypatch.setenv("MINDFACE_CACHE", str(tmp_path / "cache"))
+    gone, kept = (embedding(7, look, 0.5).tobytes() for look in range(2))
+    folder = tmp_path / "cache" / "features"
+    folder.mkdir(parents=True)
+    with closing(sqlite3.connect(folder / "a.sqlite")) as cache, cache:
+        cache.execute("PRAGMA journal_mode=WAL")
+        cache.execute(features.SCHEMA)
+        for name, row in (("Ada Lovelace", gone), ("Grace Hopper", kept)):
+            key = photo_hash(people / name / "0.jpg")
+            cache.execute("INSERT INTO photo VALUES (?, NULL, ?)", (key, row))
+    (receipt,) = answers(run("forget", "Ada Lovelace", "--yes", "--json"))
+    assert receipt["cached"] == 1
+    files = [path.read_bytes() for path in folder.iterdir()]
+    assert any(kept in content for content in files)
+    assert not any(gone[:32] in content for content in files)
+    assert "cache of evaluations" in run("forget", "Grace Hopper", "--yes").out
+
+
+def test_a_damaged_cache_is_named_before_anybody_is_forgotten(run, people, tmp_path, monkeypatch):
+    monkeypatch.setenv("MINDFACE_CACHE", str(tmp_path / "cache"))
+    damaged = tmp_path / "cache" / "features" / "a.sqlite"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_bytes(b"no database" * 100)
+    outcome = run("forget", "Ada Lovelace", "--yes")
+    assert outcome.code == 5
+    assert str(damaged) in outcome.err
+    assert len(answers(run("gallery", "list", "--json"))[0]) == 3
 
 
 @pytest.mark.parametrize(("answer", "code", "left"), [("n", 1, 3), ("y", 0, 2)])

@@ -9,6 +9,7 @@ import signal
 import time
 import traceback
 import warnings
+from itertools import count, takewhile
 
 import numpy as np
 import pytest
@@ -131,8 +132,8 @@ def test_what_was_acknowledged_survives_a_kill_at_any_moment(path, long):
         state = found
 
 
-def test_two_write_and_two_read_at_once(path, long):
-    count = 400 if long else 25
+def test_two_write_and_four_read_at_once(path, long):
+    seconds = 300 if long else 3
     anchor = unit(1, seed=7)
     with Gallery(path, CONTRACT, SIZE) as gallery:
         gallery.enroll("anchor", anchor)
@@ -140,14 +141,16 @@ def test_two_write_and_two_read_at_once(path, long):
     def writes(first):
         def work(write):
             with Gallery(path) as gallery:
-                for number in range(first, first + count):
+                for number in takewhile(lambda _: time.monotonic() < end, count(first)):
                     gallery.enroll(f"person {number}", vectors_of(f"person {number}"))
                     gallery.rename(f"person {number}", f"renamed {number}")
                     gallery.identify(anchor)
+            write(number + 1)
 
         return work
 
     def reads(write):
+        looks = 0
         with Gallery(path) as gallery:
             while not path.with_name("stop").exists():
                 (match,) = gallery.identify(anchor)
@@ -155,18 +158,21 @@ def test_two_write_and_two_read_at_once(path, long):
                 assert match.similarity > 0.999
                 for person in gallery.people():
                     assert person.embeddings in (1, 3), person
+                looks += 1
+        write(looks)
 
-    readers = [started(reads) for _ in range(2)]
-    writers = [started(writes(first)) for first in (0, 1000)]
-    assert [said(*each) for each in writers] == ["", ""]
+    end = time.monotonic() + seconds
+    readers = [started(reads) for _ in range(4)]
+    writers = [started(writes(first)) for first in (0, 1_000_000)]
+    stops = [int(said(*each)) for each in writers]
     path.with_name("stop").touch()
-    assert [said(*each) for each in readers] == ["", ""]
+    looks = [int(said(*each)) for each in readers]
     with Gallery(path) as gallery:
-        names = {person.name for person in gallery.people()}
-        assert names == {"anchor"} | {
-            f"renamed {first + number}" for first in (0, 1000) for number in range(count)
-        }
+        names = sorted(person.name for person in gallery.people())
+        numbers = [*range(stops[0]), *range(1_000_000, stops[1])]
+        assert names == sorted(["anchor", *(f"renamed {number}" for number in numbers)])
         assert gallery.integrity() == []
+    print(f"\n{seconds} s: {len(names)} people, looked at {sum(looks)} times")
 
 
 def test_two_create_a_gallery_at_once(path):

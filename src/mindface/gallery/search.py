@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from mindface.gallery.rows import Ints
 from mindface.results import Array
 
-SCORES = 1 << 19  # held at once, 2 MB: what a core's cache holds
+SCORES = 1 << 20  # held at once, 4 MB: about what the cores' caches hold
 QUERIES = 256  # searched together
 HITS = 1 << 18  # that could be among the best, before they are scored exactly
-RESCORED = 256  # rows scored again at once, likewise
+GROUPS = 8  # for each of the best k, whose bests tell what the k-th best is at least
+RESCORED = 64  # rows scored again at once, likewise
 UNIT_ROUNDOFF = 2.0**-24  # of float32
 LOWEST = np.finfo(np.float32).min
 
@@ -135,7 +136,7 @@ class ExactSearch:
                 scores[~mask[start:stop]] = -np.inf
             if (floor == LOWEST).any() and stop - start > k:
                 low = scores if widths is None else scores - widths[:, None]
-                floor = np.maximum(floor, _floor(np.partition(low, -k, axis=0)[-k] - scan.errors))
+                floor = np.maximum(floor, _floor(_reached(low, k) - scan.errors))
             new = new.and_these(_reaching(scores, widths, scan.errors, floor, start))
             if len(new.rows) > len(best.rows):  # else sorting would take longer than scanning
                 best, new = best.and_these(new).ordered(), _none()
@@ -205,6 +206,14 @@ class BlasScan:
 def _none() -> Hits:
     numbers, scores = np.zeros(0, np.int64), np.zeros(0, np.float32)
     return Hits(numbers, numbers, scores, scores)
+
+
+def _reached(scores: Array, k: int) -> Array:
+    """What each column's k-th largest score reaches: the k-th largest of the bests of groups."""
+    groups = min(len(scores), GROUPS * k)
+    size = len(scores) // groups
+    bests = scores[: groups * size].reshape(groups, size, -1).max(axis=1)
+    return np.partition(bests, -k, axis=0)[-k]
 
 
 def _reaching(scores: Array, widths: Array | None, errors: Array, floor: Array, start: int) -> Hits:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ from mindface.errors import GalleryError
 
 if TYPE_CHECKING:
     from mindface.gallery import Receipt
+    from mindface.gallery.rows import FaceRow
 
 
 def forget(
@@ -30,10 +32,11 @@ def forget(
     Example: mindface forget "Ada Lovelace" --gallery people.db
     """
     with open_gallery(gallery, key_file=key_file) as people:
-        faces = len(people.faces(person))
-        agreed(f"Forget {person} ({faces} faces) for good?", yes)
+        faces = people.faces(person)
+        agreed(f"Forget {person} ({len(faces)} faces) for good?", yes)
+        cached = _discarded(faces)
         receipt = people.forget(person)
-    _print(receipt, as_json)
+    _print(receipt, cached, as_json)
 
 
 def purge(
@@ -60,13 +63,28 @@ def purge(
             print("null" if as_json else "nobody's time is over")
             return
         agreed(f"Forget {', '.join(over)}, whose time is over, for good?", yes)
+        faces = [face for name in over for face in people.faces(name)]
+        cached = _discarded(faces)
         receipt = people.purge_expired(now)
     if receipt is not None:  # else they were forgotten meanwhile
-        _print(receipt, as_json)
+        _print(receipt, cached, as_json)
 
 
-def _print(receipt: Receipt, as_json: bool) -> None:
-    print(json.dumps(receipt.to_dict(), ensure_ascii=False) if as_json else _sentences(receipt))
+def _discarded(faces: Iterable[FaceRow]) -> int:
+    """Takes faces' photos out of the cache of evaluations; how many were in it."""
+    from mindface.features import discard
+    from mindface.gallery.rows import photo_of
+
+    return discard({photo_of(face.content) for face in faces})
+
+
+def _print(receipt: Receipt, cached: int, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(receipt.to_dict() | {"cached": cached}, ensure_ascii=False))
+    else:
+        print(_sentences(receipt))
+        if cached:
+            print(f"removed from the cache of evaluations: what was computed of {cached} photos")
     if receipt.residue or not receipt.checkpointed:
         raise GalleryError(
             "something may be left: close what else uses the gallery, and forget anybody again"
