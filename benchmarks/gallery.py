@@ -11,9 +11,9 @@ that is not installed is left out, and that is said.
 `search` looks for the ten templates most like 1, 16 and 256 faces among N. Strangers are as alike
 as EdgeFace-XS has them in celeba200 (see `clustering.py`); half of the faces are of enrolled
 people.
-All candidates take turns in each round; times are medians, in milliseconds for all faces of a call,
-and ratios medians of the ratios within a round. "Reading" is each core reading its share of the
-float32 matrix once. Recall is the share of the true ten, by sums in float64, of 32 faces.
+All candidates take turns in each round; times are medians, in milliseconds for all faces of a
+call, and ratios medians of the ratios within a round. "Reading" is each core reading its share of
+the float32 matrix once. Recall is the share of the true ten, by sums in float64, of 32 faces.
 Servers and files that cannot be asked for 256 faces at once are asked for one; they, and graphs,
 have at most `--most` rows.
 
@@ -250,15 +250,20 @@ def search(sizes: list[int], rounds: int, most: int) -> None:
 
 
 def times(candidates: list[Candidate], faces: Array, rounds: int) -> dict[str, list[float]]:
-    """Milliseconds of each candidate in each round, after one to warm up."""
+    """Milliseconds of each candidate in each round.
+
+    A turn is two searches, of which the second counts: in the first another library's threads may
+    spin still, and its own sleep.
+    """
     taken: dict[str, list[float]] = {}
-    for _ in range(rounds + 1):
+    for _ in range(rounds):
         for each in candidates:
             if each.many or len(faces) == 1:
+                each.find(faces)
                 start = time.perf_counter()
                 each.find(faces)
                 taken.setdefault(each.name, []).append(1000 * (time.perf_counter() - start))
-    return {name: some[1:] for name, some in taken.items()}
+    return taken
 
 
 def told(candidate: Candidate, taken: dict[str, list[float]]) -> tuple[str, str]:

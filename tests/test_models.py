@@ -119,3 +119,19 @@ def test_a_grouped_convolution_trains_as_what_it_is() -> None:
         found.append([outputs, *gradients])
     for dense, grouped in zip(*found, strict=True):
         torch.testing.assert_close(dense, grouped)
+
+
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(3, 2, 1), (7, 1, 0), (3, 1, 1)])
+def test_a_depthwise_convolution_trains_in_bfloat16_as_in_float32(kernel, stride, padding) -> None:
+    torch.manual_seed(0)
+    layer = GroupedConv2d(8, 8, kernel, stride, padding, groups=8, bias=False).train()
+    images = torch.randn(2, 8, 7, 7, requires_grad=True)
+    found = []
+    for autocast in (True, False):
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            outputs = layer(images)
+        assert outputs.dtype == (torch.bfloat16 if autocast else torch.float32)
+        gradients = torch.autograd.grad(outputs.float().square().sum(), [images, layer.weight])
+        found.append([outputs.float(), *gradients])
+    for rough, exact in zip(*found, strict=True):
+        torch.testing.assert_close(rough, exact, atol=0.05, rtol=0.05)

@@ -14,7 +14,7 @@ from torch.utils.cpp_extension import load
 
 from mindface.recognition.models.mobilefacenet import ConvBlock
 
-FLAGS = ["-O3", "-march=native", "-ffast-math", "-mprefer-vector-width=512"]
+FLAGS = ["-O3", "-march=native", "-ffast-math", "-fopenmp-simd", "-mprefer-vector-width=512"]
 
 
 def fuse(network: nn.Module) -> None:

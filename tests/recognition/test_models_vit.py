@@ -1,7 +1,8 @@
 import pytest
 import torch
+from torch.nn import functional as F
 
-from mindface.recognition.models.vit import VisionTransformer, mask_tokens
+from mindface.recognition.models.vit import Attention, VisionTransformer, attend, mask_tokens
 
 
 @pytest.mark.parametrize(("ratio", "kept"), [(0.0, 144), (0.1, 129), (0.5, 72), (0.99, 1)])
@@ -38,3 +39,16 @@ def test_pixels_beyond_the_last_whole_patch_are_not_seen() -> None:
     changed[:, :, 108:] = 0
     changed[:, :, :, 108:] = 0
     assert torch.equal(network(face), network(changed))
+
+
+def test_attention_in_bfloat16_on_a_cpu_is_that_of_torch():
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(2, 8, 144, 32) for _ in range(3))
+    expected = F.scaled_dot_product_attention(query, key, value, scale=0.2)
+    torch.testing.assert_close(attend(query, key, value, 0.2), expected)
+    layer = Attention(256)
+    tokens = torch.randn(2, 144, 256)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = layer(tokens)
+    assert rough.dtype == torch.bfloat16
+    torch.testing.assert_close(rough.float(), layer(tokens), atol=0.02, rtol=0.05)

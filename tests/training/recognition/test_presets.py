@@ -24,12 +24,12 @@ def loaded(name):
     return load_config(RecognitionConfig, FOLDER / f"{name}.yaml", GIVEN.get(name, ()))
 
 
-def test_they_are_the_fourteen_of_mindface_and_three():
+def test_they_are_the_fourteen_of_mindface_and_four():
     names = {path.stem for path in FOLDER.glob("[!_]*.yaml")}
-    assert names == {*MINDFACE, "finetune", "distill", "quick"}
+    assert names == {*MINDFACE, "finetune", "distill", "quick", "scratch"}
 
 
-@pytest.mark.parametrize("name", [*MINDFACE, *GIVEN, "quick"])
+@pytest.mark.parametrize("name", [*MINDFACE, *GIVEN, "quick", "scratch"])
 def test_a_preset_is_whole_and_can_be_written_and_read_again(name):
     config = loaded(name)
     assert parse_config(RecognitionConfig, dump_config(config), name) == config

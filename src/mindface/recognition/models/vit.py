@@ -128,9 +128,28 @@ class Attention(nn.Module):
             part.reshape(-1, PATCHES, HEADS, self.width // HEADS).transpose(1, 2)
             for part in self.qkv(x).split(self.width, dim=-1)
         )
-        mixed = F.scaled_dot_product_attention(query, key, value, scale=self.scale)
+        if query.device.type == "cpu" and query.dtype == torch.bfloat16:
+            mixed = attend(query, key, value, self.scale)
+        else:
+            mixed = F.scaled_dot_product_attention(query, key, value, scale=self.scale)
         out: Tensor = self.proj(mixed.transpose(1, 2).reshape(-1, PATCHES, self.width))
         return out
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    """Attention as two products; in bfloat16 on a CPU torch's own kernel takes 2 to 4 times as long.
+
+    Args:
+        query: `(B, H, N, D)`, as are key and value.
+        key: what it is compared with.
+        value: what is mixed.
+        scale: of the products, before the softmax, which is computed in float32.
+
+    Returns:
+        `(B, H, N, D)`.
+    """
+    weights = (query * scale) @ key.transpose(-2, -1)
+    return weights.softmax(-1, dtype=torch.float32).to(value.dtype) @ value
 
 
 class Mlp(nn.Module):
