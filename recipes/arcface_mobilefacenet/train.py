@@ -17,7 +17,6 @@ from mindface.training.networks import initial_network
 from mindface.training.recognition.config import RecognitionConfig
 from mindface.training.recognition.train import train
 
-
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("preset")
 parser.add_argument("overrides", nargs="*")

@@ -241,7 +241,7 @@ def test_forgetting_leaves_nothing_in_the_tables_files(gallery, psql, postgres_f
     assert receipt.compacted[0] == "VACUUM FULL people"
     assert receipt.compacted[-1] == "CHECKPOINT"
     assert "write-ahead log" in receipt.unpromised[0]
-    _print(receipt, as_json=False)
+    _print(receipt, 0, as_json=False)
     assert "cannot be promised: the write-ahead log" in capsys.readouterr().out
     assert len(gallery.people()) == 50
     assert gallery.integrity() == []

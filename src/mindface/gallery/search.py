@@ -213,7 +213,8 @@ def _reached(scores: Array, k: int) -> Array:
     groups = min(len(scores), GROUPS * k)
     size = len(scores) // groups
     bests = scores[: groups * size].reshape(groups, size, -1).max(axis=1)
-    return np.partition(bests, -k, axis=0)[-k]
+    reached: Array = np.partition(bests, -k, axis=0)[-k]
+    return reached
 
 
 def _reaching(scores: Array, widths: Array | None, errors: Array, floor: Array, start: int) -> Hits:

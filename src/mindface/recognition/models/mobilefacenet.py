@@ -70,7 +70,7 @@ class ConvBlock(nn.Module):
 
 
 class GroupedConv2d(nn.Conv2d):
-    """A grouped convolution, trained on CPUs in bfloat16 by a detour where oneDNN's way back is slow.
+    """A grouped convolution; on CPUs in bfloat16 it trains by detours around slow kernels.
 
     Groups of few channels become a dense convolution with zeros between the groups. A depthwise one
     with a stride, or of a whole map, is computed in float32.
