@@ -317,8 +317,15 @@ def test_lists_with_tags_and_validity_and_who_expired(run, tmp_path):
 
 
 def test_what_is_not_damaged_is_recovered(run, people, tmp_path):
+    assert run("gallery", "integrity") == (0, "nothing is damaged\n", "")
     with sqlite3.connect(tmp_path / "people.db") as database:
         database.execute("UPDATE faces SET quality = 1 WHERE id = 4")
+    code, out, err = run("gallery", "integrity")
+    assert code == 15
+    assert "face 4 of person 2 is damaged" in out
+    assert "gallery recover" in err
+    faults = run("gallery", "integrity", "--json")
+    assert (faults.code, json.loads(faults.out)["faults"]) == (15, [out.strip()])
     saved = tmp_path / "saved.db"
     outcome = run("gallery", "recover", saved)
     assert "3 people, 8 faces, 8 crops" in outcome.out
