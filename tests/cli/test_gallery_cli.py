@@ -316,6 +316,26 @@ def test_lists_with_tags_and_validity_and_who_expired(run, tmp_path):
     assert [person["name"] for person in everybody] == ["Ada"]
 
 
+def test_tags_and_validity_are_edited(run, people):
+    def shown():
+        (facts,) = answers(run("gallery", "show", "Ada Lovelace", "--json"))
+        return facts["tags"], facts["valid_from"], facts["valid_until"]
+
+    edit = ("gallery", "edit", "Ada Lovelace")
+    assert run(*edit, "--tag", "staff", "--tag", "night").code == 0
+    assert shown() == (["night", "staff"], None, None)
+    assert run(*edit, "--valid-until", "2027-01-01T00:00Z").code == 0
+    assert shown() == (["night", "staff"], None, "2027-01-01T00:00:00+00:00")
+    assert run(*edit, "--valid-until", "none", "--valid-from", "2026-01-01T00:00Z").code == 0
+    assert run(*edit, "--no-tags").code == 0
+    assert shown() == ([], "2026-01-01T00:00:00+00:00", None)
+    assert run("undo").code == 0
+    assert shown()[0] == ["night", "staff"]
+    for wrong in ([], ["--tag", "a", "--no-tags"], ["--valid-from", "soon"]):
+        assert run(*edit, *wrong).code == 2
+    assert run("gallery", "edit", "Nobody", "--no-tags").code == 15
+
+
 def test_what_is_not_damaged_is_recovered(run, people, tmp_path):
     assert run("gallery", "integrity") == (0, "nothing is damaged\n", "")
     with sqlite3.connect(tmp_path / "people.db") as database:

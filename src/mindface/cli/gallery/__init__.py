@@ -9,7 +9,7 @@ from mindface.cli.gallery.exchange import export_people, import_people
 from mindface.cli.gallery.forget import forget, purge
 from mindface.cli.gallery.identify import identify
 from mindface.cli.gallery.key import key
-from mindface.cli.gallery.people import list_people, show
+from mindface.cli.gallery.people import edit, list_people, show
 from mindface.cli.gallery.recover import integrity, recover
 from mindface.cli.gallery.reindex import reindex
 from mindface.cli.gallery.xmp import faces_to_xmp, names_from_xmp
@@ -25,7 +25,7 @@ app = typer.Typer(
 app.command("list")(list_people)
 app.command("export")(export_people)
 app.command("import")(import_people)
-for verb in (show, check, audit, purge, integrity, recover, reindex, key):
+for verb in (show, edit, check, audit, purge, integrity, recover, reindex, key):
     app.command()(verb)
 app.command()(faces_to_xmp)
 app.command()(names_from_xmp)

@@ -6,13 +6,19 @@ import json
 import sys
 from collections import Counter
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mindface.cli.gallery.shared import Calibrated, KeyFile, Url, gallery_url, open_gallery
+from mindface.cli.gallery.shared import (
+    Calibrated,
+    KeyFile,
+    Url,
+    gallery_url,
+    moment_of,
+    open_gallery,
+)
 from mindface.cli.inputs import photos
 from mindface.cli.options import Json, ModelOptions, Strict, runs_models
 from mindface.cli.progress import track
@@ -131,17 +137,11 @@ def _portraits(words: list[str], folders: list[Path] | None, table: Path | None)
 
 def _with(portrait: Portrait, tags: list[str] | None, until: str | None) -> Portrait:
     """What the options say of people of whom the list says nothing."""
-    if until is None:
-        moment = portrait.valid_until
-    else:
-        try:
-            moment = portrait.valid_until or datetime.fromisoformat(until)
-        except ValueError:
-            raise typer.BadParameter(f"{until!r} is no ISO 8601 time") from None
-        if moment.tzinfo is None:
-            raise typer.BadParameter(f"{until!r} has no time zone: append one, such as Z")
+    moment = None if until is None else moment_of(until)
     return replace(
-        portrait, tags=portrait.tags or (tuple(tags) if tags else None), valid_until=moment
+        portrait,
+        tags=portrait.tags or (tuple(tags) if tags else None),
+        valid_until=portrait.valid_until or moment,
     )
 
 

@@ -1,11 +1,14 @@
-"""`mindface gallery list`, `show`: who is enrolled."""
+"""`mindface gallery list`, `show`, `edit`: who is enrolled, with which tags, and until when."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
 
-from mindface.cli.gallery.shared import KeyFile, Name, Url, open_gallery
+import typer
+
+from mindface.cli.gallery.shared import KeyFile, Name, Url, moment_of, open_gallery, say
 from mindface.cli.options import Json
 from mindface.errors import GalleryError
 
@@ -49,6 +52,47 @@ def show(
         ]
     facts = {**found.to_dict(), "faces": faces}
     print(json.dumps(facts, ensure_ascii=False) if as_json else _sentences(facts))
+
+
+def edit(
+    person: Name,
+    tag: Annotated[
+        list[str] | None, typer.Option(help="Instead of those it has; may be repeated.")
+    ] = None,
+    no_tags: Annotated[bool, typer.Option("--no-tags", help="Take all tags away.")] = False,
+    valid_from: Annotated[
+        str | None, typer.Option(metavar="TIME", help="As 2027-01-01T00:00Z; none: always.")
+    ] = None,
+    valid_until: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Likewise; none: no end.")
+    ] = None,
+    gallery: Url = None,
+    key_file: KeyFile = None,
+    as_json: Json = False,
+) -> None:
+    """Give a person other tags, or another time of validity; what is not named stays.
+
+    Example: mindface gallery edit Max --valid-until 2027-02-01T00:00Z --gallery people.db
+    """
+    if tag and no_tags:
+        raise typer.BadParameter("--tag and --no-tags say opposite things")
+    if not (tag or no_tags or valid_from or valid_until):
+        raise typer.BadParameter("say what: --tag, --no-tags, --valid-from or --valid-until")
+    with open_gallery(gallery, key_file=key_file) as people:
+        found = _named(people, person)
+        entry = people.edit(
+            found.name,
+            tags=tag or (() if no_tags else found.tags),
+            valid_from=_moment(valid_from, found.valid_from),
+            valid_until=_moment(valid_until, found.valid_until),
+        )
+    say(entry, f"{found.name} has other tags, or another time", as_json)
+
+
+def _moment(given: str | None, there: datetime | None) -> datetime | None:
+    if given is None:
+        return there
+    return None if given == "none" else moment_of(given)
 
 
 def _part(person: Person, keys: tuple[str, ...]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,6 +38,21 @@ Rate = Annotated[
     typer.Option("--fpir", min=0, max=1, help="How many strangers may be taken for somebody."),
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+
+def moment_of(text: str) -> datetime:
+    """A time that an option gives.
+
+    Raises:
+        BadParameter: it is none, or has no zone.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no ISO 8601 time") from None
+    if moment.tzinfo is None:
+        raise typer.BadParameter(f"{text!r} has no time zone: append one, such as Z")
+    return moment
 
 
 def gallery_url(given: str | None) -> str:
