@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from mindface.recognition.recognizer import Recognizer
 
 BATCH = 32
+FOLDER = "features"  # of the cache
 MEASURES = tuple(field.name for field in fields(Quality))
 SCHEMA = "CREATE TABLE IF NOT EXISTS photo (key TEXT PRIMARY KEY, reason TEXT, features BLOB)"
 Track = Callable[[Iterable[int], int], Iterator[int]]
@@ -114,7 +115,7 @@ def discard(photos: Collection[str]) -> int:
         IntegrityError: a file of the cache is damaged, or in use.
     """
     found: set[str] = set()
-    for path in sorted(_folder().glob("*.sqlite")):
+    for path in sorted((cache_directory() / FOLDER).glob("*.sqlite")):
         try:
             with closing(sqlite3.connect(path, timeout=60)) as store:
                 store.execute("PRAGMA secure_delete=ON")
@@ -154,7 +155,7 @@ def _open(analyzer: FaceAnalyzer, flip: bool, aligned: bool) -> sqlite3.Connecti
 
 
 def _folder() -> Path:
-    folder = cache_directory() / "features"
+    folder = cache_directory() / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

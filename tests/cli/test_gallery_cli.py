@@ -212,6 +212,15 @@ def test_a_damaged_cache_is_named_before_anybody_is_forgotten(run, people, tmp_p
     assert len(answers(run("gallery", "list", "--json"))[0]) == 3
 
 
+def test_who_is_damaged_is_forgotten_all_the_same(run, people, tmp_path):
+    with sqlite3.connect(tmp_path / "people.db") as database:
+        database.execute("UPDATE faces SET quality = 1 WHERE id = 1")
+    code, out, err = run("forget", "Ada Lovelace", "--yes")
+    assert (code, "embeddings 3" in out) == (0, True)
+    assert "may keep something of Ada Lovelace" in err
+    assert run("gallery", "integrity").code == 0
+
+
 @pytest.mark.parametrize(("answer", "code", "left"), [("n", 1, 3), ("y", 0, 2)])
 def test_forgetting_asks(run, people, monkeypatch, answer, code, left):
     monkeypatch.setattr(sys, "stdin", Terminal(answer + "\n"))

@@ -305,6 +305,9 @@ class Gallery:
     def forget(self, name: str) -> Receipt:
         """Removes a person with all aliases without a trace, and looks for one.
 
+        What `mindface evaluate` keeps of the person's photos is no part of a gallery: see
+        `mindface.features.discard`.
+
         Raises:
             GalleryError: there is nobody of that name, it cannot be written, or the files could
                 not be searched.

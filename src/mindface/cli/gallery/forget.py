@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
@@ -11,10 +12,10 @@ import typer
 
 from mindface.cli.gallery.shared import KeyFile, Name, Url, Yes, agreed, open_gallery
 from mindface.cli.options import Json
-from mindface.errors import GalleryError
+from mindface.errors import GalleryError, IntegrityError
 
 if TYPE_CHECKING:
-    from mindface.gallery import Receipt
+    from mindface.gallery import Gallery, Receipt
     from mindface.gallery.rows import FaceRow
 
 
@@ -32,7 +33,7 @@ def forget(
     Example: mindface forget "Ada Lovelace" --gallery people.db
     """
     with open_gallery(gallery, key_file=key_file) as people:
-        faces = people.faces(person)
+        faces = _faces(people, person)
         agreed(f"Forget {person} ({len(faces)} faces) for good?", yes)
         cached = _discarded(faces)
         receipt = people.forget(person)
@@ -63,11 +64,20 @@ def purge(
             print("null" if as_json else "nobody's time is over")
             return
         agreed(f"Forget {', '.join(over)}, whose time is over, for good?", yes)
-        faces = [face for name in over for face in people.faces(name)]
+        faces = [face for name in over for face in _faces(people, name)]
         cached = _discarded(faces)
         receipt = people.purge_expired(now)
     if receipt is not None:  # else they were forgotten meanwhile
         _print(receipt, cached, as_json)
+
+
+def _faces(people: Gallery, name: str) -> list[FaceRow]:
+    """A person's faces; none where one is damaged, which must not keep it from being forgotten."""
+    try:
+        return people.faces(name)
+    except IntegrityError as error:
+        print(f"{error}; the cache of evaluations may keep something of {name}", file=sys.stderr)
+        return []
 
 
 def _discarded(faces: Iterable[FaceRow]) -> int:
