@@ -176,6 +176,8 @@ def table(results: Path) -> None:
 
 def spread(values: Sequence[float]) -> str:
     """The mean and the least and greatest value."""
+    if len(values) == 1:
+        return f"{values[0]:.4f}"
     return f"{np.mean(values):.4f} ({min(values):.4f} to {max(values):.4f})"
 
 
