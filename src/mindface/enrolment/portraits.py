@@ -88,12 +88,22 @@ def _portrait(row: Row, line: _Line) -> Portrait:
 
 
 def _moment(text: str, line: _Line) -> datetime | None:
-    if not text:
-        return None
+    try:
+        return moment_of(text) if text else None
+    except ValueError as error:
+        raise line.refuse(f"valid_until {error}") from None
+
+
+def moment_of(text: str) -> datetime:
+    """A time with its zone, as ISO 8601 writes it.
+
+    Raises:
+        ValueError: it is none, or has no zone.
+    """
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise line.refuse(f"valid_until {text!r:.80} is no ISO 8601 time") from None
+        raise ValueError(f"{text!r:.80} is no ISO 8601 time") from None
     if moment.tzinfo is None:
-        raise line.refuse(f"valid_until {text!r} has no time zone: append one, such as Z")
+        raise ValueError(f"{text!r} has no time zone: append one, such as Z")
     return moment

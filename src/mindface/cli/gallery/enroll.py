@@ -16,7 +16,7 @@ from mindface.cli.gallery.shared import (
     KeyFile,
     Url,
     gallery_url,
-    moment_of,
+    given_moment,
     open_gallery,
 )
 from mindface.cli.inputs import photos
@@ -137,7 +137,7 @@ def _portraits(words: list[str], folders: list[Path] | None, table: Path | None)
 
 def _with(portrait: Portrait, tags: list[str] | None, until: str | None) -> Portrait:
     """What the options say of people of whom the list says nothing."""
-    moment = None if until is None else moment_of(until)
+    moment = None if until is None else given_moment(until)
     return replace(
         portrait,
         tags=portrait.tags or (tuple(tags) if tags else None),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mindface.cli.gallery.shared import KeyFile, Name, Url, moment_of, open_gallery, say
+from mindface.cli.gallery.shared import KeyFile, Name, Url, given_moment, open_gallery, say
 from mindface.cli.options import Json
 from mindface.errors import GalleryError
 
@@ -92,7 +92,7 @@ def edit(
 def _moment(given: str | None, there: datetime | None) -> datetime | None:
     if given is None:
         return there
-    return None if given == "none" else moment_of(given)
+    return None if given == "none" else given_moment(given)
 
 
 def _part(person: Person, keys: tuple[str, ...]) -> dict[str, Any]:

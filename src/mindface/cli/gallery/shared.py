@@ -40,19 +40,18 @@ Rate = Annotated[
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
-def moment_of(text: str) -> datetime:
+def given_moment(text: str) -> datetime:
     """A time that an option gives.
 
     Raises:
         BadParameter: it is none, or has no zone.
     """
+    from mindface.enrolment.portraits import moment_of
+
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is no ISO 8601 time") from None
-    if moment.tzinfo is None:
-        raise typer.BadParameter(f"{text!r} has no time zone: append one, such as Z")
-    return moment
+        return moment_of(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def gallery_url(given: str | None) -> str:

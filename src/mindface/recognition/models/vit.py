@@ -137,7 +137,7 @@ class Attention(nn.Module):
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-    """Attention as two products: in bfloat16 on a CPU torch's kernel takes 2 to 4 times as long.
+    """Attention as two products: in bfloat16 on a CPU torch's own kernel is slower.
 
     Args:
         query: `(B, H, N, D)`, as are key and value.
