@@ -174,11 +174,15 @@ class ExactSearch:
         Returns:
             `(M,)` float32 from -1 to 1.
         """
-        scores, exact = np.empty(len(rows), np.float32), queries.astype(np.float64)
-        for start in range(0, len(scores), RESCORED):
+        scores = np.empty(len(rows), np.float32)
+        shape = min(len(rows), RESCORED), self.vectors.shape[1]
+        single, vectors, asked = np.empty(shape, np.float32), np.empty(shape), np.empty(shape)
+        for start in range(0, len(rows), RESCORED):
             part = slice(start, start + RESCORED)
-            vectors = self.vectors[rows[part]].astype(np.float64)
-            scores[part] = (vectors * exact[owners[part]]).sum(axis=1)
+            count = len(rows[part])
+            vectors[:count] = self.vectors.take(rows[part], 0, single[:count], "clip")
+            asked[:count] = queries.take(owners[part], 0, single[:count], "clip")
+            scores[part] = np.einsum("ij,ij->i", vectors[:count], asked[:count])
         return np.clip(scores, -1, 1)
 
 
