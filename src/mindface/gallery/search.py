@@ -42,6 +42,8 @@ class Hits(NamedTuple):
 
     def and_these(self, others: Hits) -> Hits:
         """These and others."""
+        if not len(self.rows):
+            return others
         return Hits(
             np.concatenate([self.queries, others.queries]),
             np.concatenate([self.rows, others.rows]),
@@ -131,13 +133,6 @@ class ExactSearch:
         floor = np.full(len(queries), LOWEST, np.float32)
         best = new = _none()
         for start, stop in self._blocks(len(queries), mask):
-            scores, widths = scan.scores(start, stop), scan.widths(start, stop)
-            if mask is not None:
-                scores[~mask[start:stop]] = -np.inf
-            if (floor == LOWEST).any() and stop - start > k:
-                low = scores if widths is None else scores - widths[:, None]
-                floor = np.maximum(floor, _floor(_reached(low, k) - scan.errors))
-            new = new.and_these(_reaching(scores, widths, scan.errors, floor, start))
             if len(new.rows) > len(best.rows):  # else sorting would take longer than scanning
                 best, new = best.and_these(new).ordered(), _none()
                 last = rank(best.queries) == k - 1
@@ -145,6 +140,13 @@ class ExactSearch:
                 best = best.take(best.high >= floor[best.queries])
             if len(best.rows) > HITS + 2 * k * len(queries):
                 best = self._settled(queries, best, k, order)
+            scores, widths = scan.scores(start, stop), scan.widths(start, stop)
+            if mask is not None:
+                scores[~mask[start:stop]] = -np.inf
+            if (floor == LOWEST).any() and stop - start > k:
+                low = scores if widths is None else scores - widths[:, None]
+                floor = np.maximum(floor, _floor(_reached(low, k) - scan.errors))
+            new = new.and_these(_reaching(scores, widths, scan.errors, floor, start))
         return best.and_these(new)
 
     def _blocks(self, queries: int, mask: Mask | None) -> Iterator[tuple[int, int]]:
