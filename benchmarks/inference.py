@@ -155,7 +155,7 @@ def pipeline(shared: Path, count: int, peers: str | None) -> None:
         ort, openvino = analyzer("onnxruntime", "fp32"), analyzer("openvino", "fp32")
         fp32, default = analyzer("auto", "fp32"), analyzer("auto", "auto")
         one_scale = analyzer("auto", "auto", scales=(1.0,))
-        closer = analyzer("auto", "auto", closer=1.5)
+        closer = analyzer("auto", "auto", closer=2.0)
         candidates: dict[str, Callable[[], object]] = {
             "straight loop, ONNX Runtime fp32": lambda: [loop(path) for path in files],
             "straight loop, threads that do not spin": lambda: [calm(path) for path in files],

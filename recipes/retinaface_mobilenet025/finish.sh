@@ -4,7 +4,7 @@
 set -e
 work=build/recipe/detector
 model=$work/retinaface_mobilenet025.onnx
-mindface export retinaface_mobilenet025 --weights "${1:-$work/chosen.safetensors}" --output $model \
+mindface export retinaface_mobilenet025 --weights "${1:-$work/shipped.safetensors}" --output $model \
   --licence "non-commercial research only" \
   --training-data "WIDER FACE (the MIT-licensed weights of Pytorch_Retinaface, where it starts); CelebA: 160 people of celeba200, labelled by those weights" \
   --source recipes/retinaface_mobilenet025

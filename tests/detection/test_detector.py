@@ -197,7 +197,7 @@ def test_small_faces_are_looked_at_closer(exported, collins):
     frame = crowd(collins, [11] * 8 + [30])
     plain, closer = (
         Detector(exported.detector, engine="onnxruntime", closer=closer).detect(frame)
-        for closer in (None, 1.5)
+        for closer in (None, 2)
     )
     assert len(plain) < 9
     assert len(closer) == 9

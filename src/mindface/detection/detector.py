@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 Image = NDArray[np.uint8]
 BUCKET = 32
 MAX_CANDIDATES = 5000
-SMALL = 96  # pixels of a face, as the network sees it, beside which there may be smaller ones
+SMALL = 64  # pixels of a face, as the network sees it, beside which there may be smaller ones
 SURE = 0.5  # score of a face that counts for that
+SEEN_BY_BOTH = 32, 96  # pixels of faces that both looks may find; smaller ones the closer alone
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,9 @@ class Detector:
 
     Every photo is scaled until its long side is `input_size` times each of `scales`; what the
     scales find is merged. The largest scale finds the small faces, the other the faces that fill
-    the picture (larger than the largest anchor). Where the largest shows a face of less than 96
-    pixels, there may be smaller ones: such faces are taken from a closer look at the photo.
+    the picture (larger than the largest anchor). Where the largest shows a face of less than 64
+    pixels, there may be smaller ones: those of less than 32 are taken from a closer look at the
+    photo, those of less than 96 from either.
 
     Args:
         model: a name of the catalogue or an ONNX file.
@@ -94,7 +96,7 @@ class Detector:
         licence_policy: zoo.LicencePolicy = "any",
         input_size: int = 640,
         scales: Sequence[float] = (1.0, 0.25),
-        closer: float | None = 1.5,
+        closer: float | None = 2.0,
         score_threshold: float = 0.5,
         nms_threshold: float = 0.4,
         min_face: float = 0,
@@ -218,7 +220,7 @@ class Detector:
         ]
 
     def _look_closer(self, images: Sequence[Opened], parts: list[list[Candidates]]) -> None:
-        """Takes the small faces of photos that show some from a closer look instead.
+        """Takes the small faces of photos that show some from a closer look.
 
         A photo that can no longer be read stays as it was seen.
         """
@@ -226,19 +228,20 @@ class Detector:
             return
         scale = max(self.scales)
         largest, shown = self.scales.index(scale), self.input_size * scale
-        looks, limits = {}, {}
+        looks, pixels = {}, {}
         for index, (image, part) in enumerate(zip(images, parts, strict=True)):
-            limits[index] = SMALL * max(image.photo.width, image.photo.height) / shown
+            pixels[index] = max(image.photo.width, image.photo.height) / shown
             seen = part[largest]
-            if (seen.sides[seen.scores >= SURE] < limits[index]).any():
+            if (seen.sides[seen.scores >= SURE] < SMALL * pixels[index]).any():
                 with suppress(ImageError):
                     closer = Opened.at(image.photo, round(shown * self.closer))
                     looks[index] = Look.at(closer, self.input_size, scale * self.closer)
         found = self.candidates([*looks.values()], alone=len(looks) == 1)
         for index, closer_seen in zip(looks, found, strict=True):
-            seen, limit = parts[index][largest], limits[index]
-            parts[index][largest] = seen.select(np.flatnonzero(seen.sides >= limit))
-            parts[index].append(closer_seen.select(np.flatnonzero(closer_seen.sides < limit)))
+            seen = parts[index][largest]
+            least, most = (side * pixels[index] for side in SEEN_BY_BOTH)
+            parts[index][largest] = seen.select(np.flatnonzero(seen.sides >= least))
+            parts[index].append(closer_seen.select(np.flatnonzero(closer_seen.sides < most)))
 
     def candidates(self, looks: Sequence[Look], *, alone: bool = False) -> list[Candidates]:
         """What the network finds in each look, before suppression.
