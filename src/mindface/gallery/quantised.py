@@ -53,7 +53,6 @@ HEADER = np.dtype(
 SUM = 4  # bytes of the header's checksum, which are its last
 ROOM = 512  # rows that the capacity is a multiple of
 BLOCK = 4096  # rows that are written at once
-FEW = 1 << 16  # scores that take less time than another thread may take to wake
 SHREDDED = 1 << 22  # bytes, likewise
 LONGEST = 1.01 * UNIT + 1  # length of what counts as a unit vector
 
@@ -252,7 +251,7 @@ class QuantisedSearch(ExactSearch):
 class CodesScan:
     """Rough scores from codes; see `search.Scan`.
 
-    What the codes of int8 leave of a query is encoded too: it costs less than scoring what could
+    Of many queries, what their codes leave is encoded too: it costs less than scoring what could
     otherwise be among the best.
     """
 
@@ -260,7 +259,7 @@ class CodesScan:
         self.search = search
         self.threads = EngineOptions().thread_count
         parts = [encode(queries, search.precision)]
-        if search.precision == "int8":
+        if len(queries) > 1 and search.precision == "int8":
             left = queries - parts[0].codes * parts[0].scales[:, None]
             parts.append(encode(np.asarray(left, np.float32), search.precision))
         self.scales = [part.scales for part in parts]
@@ -272,12 +271,16 @@ class CodesScan:
 
     def scores(self, start: int, stop: int) -> Array:
         """See `Scan`."""
+        kernels, count = self.search.kernels, len(self.errors)
         codes, scales, _ = self.search.codes
-        threads = self.threads if (stop - start) * len(self.codes) > FEW else 1
-        dots = self.search.kernels.dots_packed(codes[start:stop], self.packed, threads=threads)
-        first, *more = np.split(np.asarray(dots), len(self.scales), axis=1)
-        scores: Array = np.multiply(first, self.scales[0], dtype=np.float32, casting="unsafe")
-        for part, scale in zip(more, self.scales[1:], strict=True):
+        block = codes[start:stop]
+        if count == 1:
+            dots = kernels.cdist(block, self.codes, "dot", threads=self.threads)
+        else:
+            dots = kernels.dots_packed(block, self.packed, threads=self.threads)
+        parts = np.split(np.asarray(dots), len(self.scales), axis=1)
+        scores: Array = np.zeros((len(block), count), np.float32)
+        for part, scale in zip(parts, self.scales, strict=True):
             scores += np.multiply(part, scale, dtype=np.float32, casting="unsafe")
         scores *= scales[start:stop, None]
         return scores
