@@ -21,14 +21,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mindface.formats import write_weights
+from mindface.training.averaging import WeightAverage
 from mindface.training.config import load_config
 from mindface.training.detection.config import DetectionConfig
 from mindface.training.detection.data import Scenes, collate
 from mindface.training.detection.setup import open_sets
 from mindface.training.detection.step import judgement, prepared
 from mindface.training.loading import loaded
-from mindface.training.networks import initial_network
+from mindface.training.networks import freeze, initial_network
 from mindface.training.sampler import GlobalBatches
+from mindface.training.step import set_mode
 from mindface.weights import network_arrays
 
 NAME = "retinaface_mobilenet025"
@@ -89,13 +91,6 @@ def apart(student: nn.Module, teacher: nn.Module, images: Tensor, old: Tensor) -
     ) / faces.sum().clamp(min=1)
 
 
-def freeze_norms(network: nn.Module) -> None:
-    """Keeps batch norms as they are, statistics too."""
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.eval().requires_grad_(False)
-
-
 def main() -> None:
     """Trains, and writes the averaged weights."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -109,8 +104,9 @@ def main() -> None:
     batches.stop = STEPS
     student = initial_network(NAME, arguments.weights).to(memory_format=torch.channels_last)
     teacher = copy.deepcopy(student).eval().requires_grad_(False)
-    average = copy.deepcopy(student)
-    freeze_norms(student.train())
+    average = WeightAverage(student, AVERAGE)
+    freeze(student, [], norms=True)
+    set_mode(student, True)
     learnt = [each for each in student.parameters() if each.requires_grad]
     optimizer = torch.optim.AdamW(learnt, RATE, weight_decay=0.01)
     generator = torch.Generator().manual_seed(SEED)
@@ -123,13 +119,11 @@ def main() -> None:
             nn.utils.clip_grad_norm_(learnt, config.optimizer.max_norm)
             optimizer.step()
             optimizer.zero_grad()
-            kept = min(AVERAGE, (1 + step) / (10 + step))
-            with torch.no_grad():
-                for mean, now in zip(average.parameters(), student.parameters(), strict=True):
-                    mean.lerp_(now, 1 - kept)
+            average.update(student)
             if (step + 1) % 20 == 0:
                 print(f"step {step + 1} of {STEPS}: loss {loss.item():.3f}", flush=True)
-    write_weights(arguments.output, network_arrays(average))
+    average.apply_to(student)
+    write_weights(arguments.output, network_arrays(student))
 
 
 if __name__ == "__main__":
