@@ -11,11 +11,11 @@ that is not installed is left out, and that is said.
 `search` looks for the ten templates most like 1, 16 and 256 faces among N. Strangers are as alike
 as EdgeFace-XS has them in celeba200 (see `clustering.py`); half of the faces are of enrolled
 people.
-All candidates take turns in each round; times are medians, in milliseconds for all faces of a
+Candidates take turns in each round; times are medians, in milliseconds for all faces of a
 call, and ratios medians of the ratios within a round. "Reading" is each core reading its share of
 the float32 matrix once. Recall is the share of the true ten, by sums in float64, of 32 faces.
-Servers and files that cannot be asked for 256 faces at once are asked for one; they, and graphs,
-have at most `--most` rows.
+LanceDB and Milvus Lite take their turns after all others, whom their threads would disturb; the
+former is asked for one face alone. They, and graphs, have at most `--most` rows.
 
 `hnsw` builds MindFace's graph of templates that are alike as strangers' faces are, and of random
 ones, and says what share of the true first and of the true ten are found, of faces at 0.6 of
@@ -207,8 +207,8 @@ def reading(rows: Array) -> Iterator[Candidate]:
     yield Candidate("reading the float32 matrix", find, many=False)
 
 
-def installed(rows: Array, folder: Path, most: int) -> Iterator[Candidate]:
-    """All candidates that can be had here."""
+def libraries(rows: Array, most: int) -> Iterator[Candidate]:
+    """What searches in this process."""
     yield from reading(rows)
     yield from ours(rows)
     if find_spec("usearch") and SMALL < len(rows) <= most:
@@ -216,18 +216,25 @@ def installed(rows: Array, folder: Path, most: int) -> Iterator[Candidate]:
         yield Candidate("MindFace, hnsw", lambda faces: graph.top(faces, K)[0], "faiss, int8")
     else:
         print(f"MindFace, hnsw: needs usearch, and {SMALL + 1} to {most} rows\n")
+    for name, made in (("faiss", faiss_indices), ("usearch", usearch_exact)):
+        if find_spec(name) is None:
+            print(f"{name} is not installed\n")
+        else:
+            yield from made(rows)
+
+
+def databases(rows: Array, folder: Path, most: int) -> Iterator[Candidate]:
+    """What searches in threads or processes of its own."""
     for module, name, made in (
-        ("faiss", "faiss", lambda: faiss_indices(rows)),
-        ("usearch", "usearch", lambda: usearch_exact(rows)),
-        ("lancedb", "LanceDB", lambda: lancedb_table(rows, folder)),
-        ("milvus_lite", "Milvus Lite", lambda: milvus_lite(rows, folder)),
+        ("lancedb", "LanceDB", lancedb_table),
+        ("milvus_lite", "Milvus Lite", milvus_lite),
     ):
         if find_spec(module) is None:
             print(f"{name} is not installed\n")
-        elif name in ("LanceDB", "Milvus Lite") and len(rows) > most:
+        elif len(rows) > most:
             print(f"{name}: not with more than {most} rows\n")
         else:
-            yield from made()
+            yield from made(rows, folder)
 
 
 def search(sizes: list[int], rounds: int, most: int) -> None:
@@ -235,15 +242,18 @@ def search(sizes: list[int], rounds: int, most: int) -> None:
     for count in sizes:
         rows = templates(count)
         faces = {number: probes(rows, number) for number in FACES}
+        right = truth(rows, probes(rows, JUDGED))
         with tempfile.TemporaryDirectory() as folder:
-            candidates = list(installed(rows, Path(folder), most))
-            right = truth(rows, probes(rows, JUDGED))
+            candidates = list(libraries(rows, most))
+            taken = {number: times(candidates, faces[number], rounds) for number in FACES}
+            others = list(databases(rows, Path(folder), most))
+            for number in FACES:
+                taken[number] |= times(others, faces[number], rounds)
             print(f"{count} rows, {CORES} cores, {rounds} rounds\n")
             names = [f"{number} face{'s' * (number > 1)}" for number in FACES]
             print(f"| | {' | '.join(f'{name} | ratio' for name in names)} | recall |")
             print("|---" * (2 * len(FACES) + 2) + "|")
-            taken = {number: times(candidates, faces[number], rounds) for number in FACES}
-            for each in candidates:
+            for each in candidates + others:
                 cells = [cell for number in FACES for cell in told(each, taken[number])]
                 print(f"| {each.name} | {' | '.join(cells)} | {recall(each, rows, right)} |")
             print(flush=True)

@@ -6,7 +6,7 @@ from gallery_faces import unit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mindface.gallery import search
+from mindface.gallery import quantised, search
 from mindface.gallery.quantised import QuantisedSearch, encode
 from mindface.gallery.search import ExactSearch
 
@@ -55,12 +55,12 @@ def alike(random, count, size, kind):
 
 
 @given(
-    count=st.integers(0, 60),
+    count=st.integers(0, 600),
     queries=st.integers(1, 12),
     k=st.integers(1, 7),
     size=st.sampled_from([2, 3, 16, 70]),
     kind=st.sampled_from(["any", "equal", "near", "one large value", "opposite"]),
-    block=st.sampled_from([1, 7, 50, 1 << 20]),
+    block=st.sampled_from([1, 7, 50, 1000, 1 << 20]),
     seed=st.integers(0, 99),
 )
 @settings(max_examples=100, deadline=None)
@@ -72,7 +72,8 @@ def test_top_is_exact_whatever_the_blocks(precision, count, queries, k, size, ki
     mask = random.random(count) < 0.7
     order = random.permutation(count)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(search, "SCORES", block)
+        for scan in (search, quantised):
+            patch.setattr(scan, "SCORES", block)
         patch.setattr(search, "QUERIES", 5)
         patch.setattr(search, "RESCORED", 9)
         patch.setattr(search, "HITS", 4)
@@ -123,7 +124,8 @@ def test_without_a_mask_and_with_an_empty_one(precision):
 
 def test_of_millions_alike_few_are_held(precision, monkeypatch):
     monkeypatch.setattr(search, "HITS", 100)
-    monkeypatch.setattr(search, "SCORES", 200)
+    for scan in (search, quantised):
+        monkeypatch.setattr(scan, "SCORES", 200)
     held = []
     settled = ExactSearch._settled
     monkeypatch.setattr(
@@ -146,9 +148,8 @@ def test_rough_scores_are_off_by_no_more_than_said(precision, kind):
     exact = vectors.astype(np.float64) @ probes.T.astype(np.float64)
     for number in (1, 50):
         scan = finder_of(vectors, precision)._scan(probes[:number])
-        off = (
-            scan.errors + np.zeros((2000, 1))
-            if precision == "float32"
-            else (scan.errors + scan.widths(0, 2000)[:, None])
-        )
-        assert (np.abs(scan.scores(0, 2000) - exact[:, :number]) <= off).all()
+        floor = np.full(number, search.LOWEST, np.float32)
+        _, hits = scan.reaching(0, 2000, 2000, floor, None)
+        assert len(hits.rows) == 2000 * number
+        right = exact[hits.rows, hits.queries]
+        assert ((hits.low <= right) & (right <= hits.high)).all()

@@ -32,7 +32,14 @@ from mindface.errors import MissingExtraError
 from mindface.gallery.matrix import View, created
 from mindface.gallery.rows import UNIT
 from mindface.gallery.schema import beside, translated
-from mindface.gallery.search import ExactSearch
+from mindface.gallery.search import (
+    LOWEST,
+    ExactSearch,
+    Hits,
+    Mask,
+    lowered,
+    reached,
+)
 from mindface.results import Array
 
 Quantisation = Literal["float16", "int8"]
@@ -54,6 +61,7 @@ SUM = 4  # bytes of the header's checksum, which are its last
 ROOM = 512  # rows that the capacity is a multiple of
 BLOCK = 4096  # rows that are written at once
 SHREDDED = 1 << 22  # bytes, likewise
+SCORES = 1 << 20  # held at once, 4 MB: about what the cores' caches hold
 LONGEST = 1.01 * UNIT + 1  # length of what counts as a unit vector
 
 
@@ -243,6 +251,7 @@ class QuantisedSearch(ExactSearch):
         self.codes = codes
         self.precision = precision
         self.kernels = kernels()
+        self.threads = EngineOptions().thread_count
 
     def _scan(self, queries: Array) -> CodesScan:
         return CodesScan(self, queries)
@@ -256,8 +265,8 @@ class CodesScan:
     """
 
     def __init__(self, search: QuantisedSearch, queries: Array) -> None:
+        self.held = SCORES
         self.search = search
-        self.threads = EngineOptions().thread_count
         parts = [encode(queries, search.precision)]
         if len(queries) > 1 and search.precision == "int8":
             left = queries - parts[0].codes * parts[0].scales[:, None]
@@ -269,25 +278,42 @@ class CodesScan:
         self.errors: Array = LONGEST * widths + np.float32(2 * search.error)
         self.length = np.float32(LONGEST + widths.max(initial=0))
 
-    def scores(self, start: int, stop: int) -> Array:
+    def reaching(
+        self, start: int, stop: int, k: int, floor: Array, mask: Mask | None
+    ) -> tuple[Array, Hits]:
         """See `Scan`."""
-        kernels, count = self.search.kernels, len(self.errors)
+        scores = self.scores(start, stop)
+        widths = self.length * self.search.codes.widths[start:stop]
+        if mask is not None:
+            scores[~mask[start:stop]] = -np.inf
+        if (floor == LOWEST).any() and stop - start > k:
+            floor = np.maximum(floor, lowered(reached(scores - widths[:, None], k) - self.errors))
+        places = np.flatnonzero(scores + widths[:, None] >= floor - self.errors)
+        rows, queries = np.divmod(places, len(floor))
+        off = self.errors[queries] + widths[rows]
+        found = scores.reshape(-1)[places]
+        return floor, Hits(queries, rows + start, found - off, found + off)
+
+    def scores(self, start: int, stop: int) -> Array:
+        """Scores `(stop - start, Q)` of rows, off by a row's width and a query's error."""
+        kernels, threads, count = self.search.kernels, self.search.threads, len(self.errors)
         codes, scales, _ = self.search.codes
         block = codes[start:stop]
         if count == 1:
-            dots = kernels.cdist(block, self.codes, "dot", threads=self.threads)
+            dots = kernels.cdist(block, self.codes, "dot", threads=threads)
         else:
-            dots = kernels.dots_packed(block, self.packed, threads=self.threads)
-        parts = np.split(np.asarray(dots), len(self.scales), axis=1)
-        scores: Array = np.zeros((len(block), count), np.float32)
-        for part, scale in zip(parts, self.scales, strict=True):
-            scores += np.multiply(part, scale, dtype=np.float32, casting="unsafe")
+            dots = kernels.dots_packed(block, self.packed, threads=threads)
+        sums = np.asarray(dots)
+        scores: Array = _times(sums[:, :count], self.scales[0])
+        if len(self.scales) > 1:
+            scores += _times(sums[:, count:], self.scales[1])
         scores *= scales[start:stop, None]
         return scores
 
-    def widths(self, start: int, stop: int) -> Array:
-        """See `Scan`."""
-        return self.length * self.search.codes.widths[start:stop]
+
+def _times(sums: NDArray[Any], scales: Array) -> Array:
+    scores: Array = np.multiply(sums, scales, dtype=np.float32, casting="unsafe")
+    return scores
 
 
 def kernels() -> Any:

@@ -14,14 +14,16 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mindface.gallery.product import Product
 from mindface.gallery.rows import Ints
 from mindface.results import Array
 
-SCORES = 1 << 20  # held at once, 4 MB: about what the cores' caches hold
+SCORES = 3 << 20  # held at once, 12 MB
 QUERIES = 256  # searched together
 HITS = 1 << 18  # that could be among the best, before they are scored exactly
 GROUPS = 8  # for each of the best k, whose bests tell what the k-th best is at least
-RESCORED = 64  # rows scored again at once, likewise
+GROUP = 16  # rows of a group, at most
+RESCORED = 96  # rows scored again at once, likewise
 UNIT_ROUNDOFF = 2.0**-24  # of float32
 LOWEST = np.finfo(np.float32).min
 
@@ -66,23 +68,34 @@ class Search(Protocol):
 
 
 class Scan(Protocol):
-    """The rough scores of some queries.
+    """Scores the rows of some queries roughly.
 
     Attributes:
-        errors: `(Q,)` float32, how far a query's scores may be off, besides the row's `widths`.
+        held: how many scores are held at once.
     """
 
-    errors: Array
+    held: int
 
-    def scores(self, start: int, stop: int) -> Array:
-        """Scores `(stop - start, Q)` of rows; the next call may write over them."""
+    def reaching(
+        self, start: int, stop: int, k: int, floor: Array, mask: Mask | None
+    ) -> tuple[Array, Hits]:
+        """The rows from `start` to `stop` that may be among the best `k`.
 
-    def widths(self, start: int, stop: int) -> Array | None:
-        """`(stop - start,)` how far scores of these rows may be off besides; None: no further."""
+        Args:
+            start: the first row.
+            stop: the one behind the last.
+            k: see `ExactSearch.top`, and `mask` likewise.
+            floor: `(Q,)` float32, what the exact score of each query's k-th best is at least;
+                `LOWEST` where nothing is known of it.
+            mask: which rows count.
+
+        Returns:
+            The floor, which may be higher now, and the rows.
+        """
 
 
 class ExactSearch:
-    """Search through a float32 matrix, by BLAS.
+    """Search through a float32 matrix.
 
     Args:
         vectors: `(N, D)` float32 of unit length, in memory or mapped.
@@ -90,6 +103,7 @@ class ExactSearch:
 
     def __init__(self, vectors: Array) -> None:
         self.vectors = vectors
+        self.product = Product()
 
     @property
     def error(self) -> float:
@@ -125,33 +139,27 @@ class ExactSearch:
         return rows, scores
 
     def _scan(self, queries: Array) -> Scan:
-        return BlasScan(self.vectors, queries, self.error)
+        return FloatScan(self, queries)
 
     def _candidates(self, queries: Array, k: int, mask: Mask | None, order: Ints | None) -> Hits:
         """All that could be among the best k."""
         scan = self._scan(queries)
         floor = np.full(len(queries), LOWEST, np.float32)
         best = new = _none()
-        for start, stop in self._blocks(len(queries), mask):
+        for start, stop in self._blocks(max(scan.held // len(queries), 1), mask):
             if len(new.rows) > len(best.rows):  # else sorting would take longer than scanning
                 best, new = best.and_these(new).ordered(), _none()
                 last = rank(best.queries) == k - 1
-                floor[best.queries[last]] = _floor(best.low[last])
+                floor[best.queries[last]] = lowered(best.low[last])
                 best = best.take(best.high >= floor[best.queries])
             if len(best.rows) > HITS + 2 * k * len(queries):
                 best = self._settled(queries, best, k, order)
-            scores, widths = scan.scores(start, stop), scan.widths(start, stop)
-            if mask is not None:
-                scores[~mask[start:stop]] = -np.inf
-            if (floor == LOWEST).any() and stop - start > k:
-                low = scores if widths is None else scores - widths[:, None]
-                floor = np.maximum(floor, _floor(_reached(low, k) - scan.errors))
-            new = new.and_these(_reaching(scores, widths, scan.errors, floor, start))
+            floor, found = scan.reaching(start, stop, k, floor, mask)
+            new = new.and_these(found)
         return best.and_these(new)
 
-    def _blocks(self, queries: int, mask: Mask | None) -> Iterator[tuple[int, int]]:
+    def _blocks(self, size: int, mask: Mask | None) -> Iterator[tuple[int, int]]:
         count = len(self.vectors)
-        size = max(SCORES // queries, 1)
         for start in range(0, count, size):
             stop = min(start + size, count)
             if mask is None or mask[start:stop].any():
@@ -162,7 +170,7 @@ class ExactSearch:
         exact = self.exact(queries, hits.queries, hits.rows)
         keys = hits.rows if order is None else order[hits.rows]
         found = hits._replace(low=exact, high=exact)
-        found = found.take(np.lexsort((keys, -exact, hits.queries)))
+        found = found.take(np.lexsort((keys, -exact, hits.queries.astype(np.int16))))
         return found.take(rank(found.queries) < k)
 
     def exact(self, queries: Array, owners: Ints, rows: Ints) -> Array:
@@ -179,34 +187,58 @@ class ExactSearch:
         scores = np.empty(len(rows), np.float32)
         shape = min(len(rows), RESCORED), self.vectors.shape[1]
         single, vectors, asked = np.empty(shape, np.float32), np.empty(shape), np.empty(shape)
+        queries = queries.astype(np.float64)
         for start in range(0, len(rows), RESCORED):
             part = slice(start, start + RESCORED)
             count = len(rows[part])
             vectors[:count] = self.vectors.take(rows[part], 0, single[:count], "clip")
-            asked[:count] = queries.take(owners[part], 0, single[:count], "clip")
-            scores[part] = np.einsum("ij,ij->i", vectors[:count], asked[:count])
+            queries.take(owners[part], 0, asked[:count], "clip")
+            scores[part] = np.matmul(vectors[:count, None], asked[:count, :, None])[:, 0, 0]
         return np.clip(scores, -1, 1)
 
 
-class BlasScan:
+class FloatScan:
     """Rough scores from float32 rows; see `Scan`."""
 
-    def __init__(self, vectors: Array, queries: Array, error: float) -> None:
-        self.vectors = vectors
-        self.queries = queries
-        self.errors: Array = np.full(len(queries), error, np.float32)
-        self.memory: Array = np.empty(0, np.float32)
+    def __init__(self, search: ExactSearch, queries: Array) -> None:
+        self.held = SCORES
+        self.vectors = search.vectors
+        self.product = search.product
+        self.queries = np.ascontiguousarray(queries.T)
+        self.error = np.float32(search.error)
 
-    def scores(self, start: int, stop: int) -> Array:
+    def reaching(
+        self, start: int, stop: int, k: int, floor: Array, mask: Mask | None
+    ) -> tuple[Array, Hits]:
         """See `Scan`."""
-        block, count = self.vectors[start:stop], len(self.queries)
-        if len(self.memory) < count * len(block):
-            self.memory = np.empty(count * len(block), np.float32)
-        scores = self.memory[: count * len(block)].reshape(-1, count)
-        return np.matmul(block, self.queries.T, out=scores)
+        size = min(max((stop - start) // (GROUPS * k), 1), GROUP)
+        whole = stop - (stop - start) % size
+        floor, hits = self._in_groups(start, whole, size, k, floor, mask)
+        if whole < stop:
+            floor, others = self._in_groups(whole, stop, stop - whole, k, floor, mask)
+            hits = hits.and_these(others)
+        return floor, hits
 
-    def widths(self, start: int, stop: int) -> None:
-        """See `Scan`."""
+    def _in_groups(
+        self, start: int, stop: int, size: int, k: int, floor: Array, mask: Mask | None
+    ) -> tuple[Array, Hits]:
+        """As `reaching`, of rows in whole groups, of which only those are looked into that may."""
+        rows = self.vectors[start:stop].reshape(-1, size, len(self.queries))
+        scores, bests = self.product(rows, self.queries)
+        if mask is not None:
+            out = ~mask[start:stop].reshape(-1, size)
+            scores[out] = -np.inf
+            changed = out.any(axis=1)
+            bests[changed] = scores[changed].max(axis=1)
+        if len(bests) >= k and (floor == LOWEST).any():
+            floor = np.maximum(floor, lowered(reached(bests, k) - self.error))
+        least = floor - self.error
+        groups, queries = np.divmod(np.flatnonzero(bests >= least), len(floor))
+        found = scores[groups, :, queries]
+        which, place = np.divmod(np.flatnonzero(found >= least[queries, None]), size)
+        near = found[which, place]
+        numbers = start + groups[which] * size + place
+        return floor, Hits(queries[which], numbers, near - self.error, near + self.error)
 
 
 def _none() -> Hits:
@@ -214,32 +246,20 @@ def _none() -> Hits:
     return Hits(numbers, numbers, scores, scores)
 
 
-def _reached(scores: Array, k: int) -> Array:
+def reached(scores: Array, k: int) -> Array:
     """What each column's k-th largest score reaches: the k-th largest of the bests of groups."""
     groups = min(len(scores), GROUPS * k)
     size = len(scores) // groups
     bests = scores[: groups * size].reshape(groups, size, -1).max(axis=1)
-    reached: Array = np.partition(bests, -k, axis=0)[-k]
-    return reached
+    best: Array = np.partition(bests, -k, axis=0)[-k]
+    return best
 
 
-def _reaching(scores: Array, widths: Array | None, errors: Array, floor: Array, start: int) -> Hits:
-    """The scores that may reach their query's floor."""
-    high = scores if widths is None else scores + widths[:, None]
-    places = np.flatnonzero(high >= floor - errors)
-    rows, queries = np.divmod(places, len(errors))
-    off = errors[queries] if widths is None else errors[queries] + widths[rows]
-    found = scores.reshape(-1)[places]
-    return Hits(queries, rows + start, found - off, found + off)
-
-
-def _floor(low: Array) -> Array:
+def lowered(scores: Array) -> Array:
     """What a score must reach, given that of the k-th best; beyond -1 and 1 exact ones are cut."""
-    return np.where(low > -1, np.minimum(low, 1), LOWEST).astype(np.float32)
+    return np.where(scores > -1, np.minimum(scores, 1), LOWEST).astype(np.float32)
 
 
 def rank(owners: Ints) -> Ints:
-    """The place of each element among its owner's, which stand together."""
-    numbers = np.arange(len(owners))
-    first = np.flatnonzero(np.diff(owners, prepend=-1))
-    return numbers - np.repeat(first, np.diff(first, append=len(owners)))
+    """The place of each element among its owner's; owners are in ascending order."""
+    return np.arange(len(owners)) - np.searchsorted(owners, owners)
