@@ -11,9 +11,10 @@ that is not installed is left out, and that is said.
 `search` looks for the ten templates most like 1, 16 and 256 faces among N. Strangers are as alike
 as EdgeFace-XS has them in celeba200 (see `clustering.py`); half of the faces are of enrolled
 people.
-Candidates take turns in each round; times are medians, in milliseconds for all faces of a
-call, and ratios medians of the ratios within a round. "Reading" is each core reading its share of
-the float32 matrix once. Recall is the share of the true ten, by sums in float64, of 32 faces.
+Candidates take turns in each round; times are medians, in milliseconds for all faces of a call, and
+ratios medians of the ratios within a round. "Reading" is each core reading its share of the float32
+matrix once, "product" all scores in float32 with nothing selected. Recall is the share of the true
+ten, by sums in float64, of 32 faces.
 LanceDB and Milvus Lite take their turns after all others, whom their threads would disturb; the
 former is asked for one face alone. They, and graphs, have at most `--most` rows.
 
@@ -46,8 +47,9 @@ from mindface.engines import EngineOptions
 from mindface.gallery import Gallery
 from mindface.gallery.hnsw import SMALL, Graph
 from mindface.gallery.matrix import View
+from mindface.gallery.product import Product
 from mindface.gallery.quantised import QuantisedSearch, encode
-from mindface.gallery.search import ExactSearch
+from mindface.gallery.search import GROUP, SCORES, ExactSearch
 
 Array = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -207,9 +209,25 @@ def reading(rows: Array) -> Iterator[Candidate]:
     yield Candidate("reading the float32 matrix", find, many=False)
 
 
+def product(rows: Array) -> Iterator[Candidate]:
+    """The product in MindFace's search alone."""
+    multiply = Product()
+
+    def find(faces: Array) -> Ints:
+        queries = np.ascontiguousarray(faces.T)
+        size = max(SCORES // len(faces) // GROUP, 1) * GROUP
+        for start in range(0, len(rows) // GROUP * GROUP, size):
+            some = rows[start : start + size]
+            multiply(some[: len(some) // GROUP * GROUP].reshape(-1, GROUP, SIZE), queries)
+        return np.empty((0, K), np.int64)
+
+    yield Candidate("product, float32", find, "faiss, float32")
+
+
 def libraries(rows: Array, most: int) -> Iterator[Candidate]:
     """What searches in this process."""
     yield from reading(rows)
+    yield from product(rows)
     yield from ours(rows)
     if find_spec("usearch") and SMALL < len(rows) <= most:
         graph = graph_of(rows)

@@ -18,7 +18,7 @@ from mindface.gallery.product import Product
 from mindface.gallery.rows import Ints
 from mindface.results import Array
 
-SCORES = 3 << 20  # held at once, 12 MB
+SCORES = 10 << 18  # held at once, 10 MB
 QUERIES = 256  # searched together
 HITS = 1 << 18  # that could be among the best, before they are scored exactly
 GROUPS = 8  # for each of the best k, whose bests tell what the k-th best is at least
