@@ -32,14 +32,7 @@ from mindface.errors import MissingExtraError
 from mindface.gallery.matrix import View, created
 from mindface.gallery.rows import UNIT
 from mindface.gallery.schema import beside, translated
-from mindface.gallery.search import (
-    LOWEST,
-    ExactSearch,
-    Hits,
-    Mask,
-    lowered,
-    reached,
-)
+from mindface.gallery.search import LOWEST, ExactSearch, Hits, Mask, lowered, reached
 from mindface.results import Array
 
 Quantisation = Literal["float16", "int8"]
