@@ -212,13 +212,13 @@ def reading(rows: Array) -> Iterator[Candidate]:
 def product(rows: Array) -> Iterator[Candidate]:
     """The product in MindFace's search alone."""
     multiply = Product()
+    groups = rows[: len(rows) // GROUP * GROUP].reshape(-1, GROUP, SIZE)
 
     def find(faces: Array) -> Ints:
         queries = np.ascontiguousarray(faces.T)
-        size = max(SCORES // len(faces) // GROUP, 1) * GROUP
-        for start in range(0, len(rows) // GROUP * GROUP, size):
-            some = rows[start : start + size]
-            multiply(some[: len(some) // GROUP * GROUP].reshape(-1, GROUP, SIZE), queries)
+        size = max(SCORES // len(faces) // GROUP, 1)
+        for start in range(0, len(groups), size):
+            multiply(groups[start : start + size], queries)
         return np.empty((0, K), np.int64)
 
     yield Candidate("product, float32", find, "faiss, float32")

@@ -3,16 +3,14 @@
 import importlib.util
 import inspect
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from page_commands import carried_out
 
 from mindface import create_model
 from mindface.recognition.losses import LOSSES
@@ -82,28 +80,6 @@ DETECTION_PAGES = {
         ],
     ),
 }
-
-
-def carried_out(page, folder, **variables):
-    """What the bash and Python blocks of a page say, run in their order in a folder."""
-    blocks = re.findall(r"```(bash|python)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
-    commands = [
-        code if language == "bash" else f"python - <<'END_OF_BLOCK'\n{code}END_OF_BLOCK\n"
-        for language, code in blocks
-    ]
-    variables["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        ["bash", "-ec", "".join(commands)],
-        cwd=folder,
-        env=os.environ | variables,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
-    assert "Warning" not in done.stdout
-    return done.stdout
 
 
 @pytest.fixture(scope="session")

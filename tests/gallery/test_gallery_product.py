@@ -37,6 +37,7 @@ def found(rows):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")  # Python 3.12
 def test_a_fork_of_a_process_that_has_searched_searches():
     rows = unit(1000)
     assert found(rows) == [0, 1, 2]

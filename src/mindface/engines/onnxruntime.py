@@ -30,12 +30,7 @@ class OnnxRuntimeSession:
 
         self.device = options.device
         self.precision = options.precision
-        settings = onnxruntime.SessionOptions()
-        settings.log_severity_level = 3
-        settings.intra_op_num_threads = max(1, options.thread_count // options.streams)
-        settings.inter_op_num_threads = 1
-        # Else the threads of one session spin on after its run, in the way of the next session's.
-        settings.add_session_config_entry("session.force_spinning_stop", "1")
+        settings = session_options(max(1, options.thread_count // options.streams))
         provider, arguments = _provider(options)
         try:
             self._session = onnxruntime.InferenceSession(
@@ -64,6 +59,19 @@ class OnnxRuntimeSession:
             raise EngineError(
                 f"ONNX Runtime failed on an input {batch.shape}: {_first(error)}"
             ) from error
+
+
+def session_options(threads: int) -> Any:
+    """An `onnxruntime.SessionOptions`: so many threads, quiet, and out of other sessions' way."""
+    import onnxruntime
+
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = 3
+    settings.intra_op_num_threads = threads
+    settings.inter_op_num_threads = 1
+    # Else the threads of one session spin on after its run, in the way of the next session's.
+    settings.add_session_config_entry("session.force_spinning_stop", "1")
+    return settings
 
 
 def available_devices() -> list[str]:

@@ -1,7 +1,6 @@
 """Products of rows and queries, with the best of each group of rows; by ONNX Runtime.
 
-Its product takes half of the time of NumPy's for some queries, and its threads do not spin on in
-the way of the networks' as those of NumPy's BLAS do. `product.onnx` is, in ONNX's text format,
+Why not by NumPy's BLAS: docs/decisions/0008. `product.onnx` is, in ONNX's text format,
 
     <ir_version: 8, opset_import: ["": 17]>
     product (float[G, N, D] rows, float[D, Q] queries)
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from mindface.engines import EngineOptions
+from mindface.engines.onnxruntime import session_options
 from mindface.results import Array
 
 GRAPH = Path(__file__).with_name("product.onnx")
@@ -67,8 +67,5 @@ def _session(process: int) -> Any:
     """The graph, loaded by this process: the threads of one loaded before a fork are not there."""
     import onnxruntime
 
-    settings = onnxruntime.SessionOptions()
-    settings.log_severity_level = 3
-    settings.intra_op_num_threads = EngineOptions().thread_count
-    settings.add_session_config_entry("session.force_spinning_stop", "1")
+    settings = session_options(EngineOptions().thread_count)
     return onnxruntime.InferenceSession(str(GRAPH), settings, providers=["CPUExecutionProvider"])
